@@ -5,6 +5,7 @@
 //! Letters used throughout: `N` tokens (all sequences of a batch laid end to end), `H` heads, `K` key width, `K'`
 //! encoded key width, `V` value width, `C` chunk length. A `lag` is key position minus query position, `t − s`.
 
+pub mod encoding;
 pub mod matmul;
 pub mod real;
 pub mod rng;

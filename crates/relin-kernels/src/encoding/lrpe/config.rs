@@ -1,0 +1,131 @@
+//! What may be chosen in the LRPE family.
+
+use serde::{Deserialize, Serialize};
+
+/// Λ: which one-parameter group of unitary matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// `Λ^(s) = diag(e^{isθ})`, real part (Solution 1): `K' = 2K`.
+    Unitary,
+    /// `Λ^(s) = blockdiag(R(sθ_j))`, plane rotations (Solution 2): `K' = K`.
+    Orthogonal,
+    /// `Λ^(s) = Π^s`, powers of a permutation (Solution 3): `K' = K`.
+    Permutation,
+}
+
+impl Family {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Unitary => "unitary",
+            Self::Orthogonal => "orthogonal",
+            Self::Permutation => "permutation",
+        }
+    }
+}
+
+/// P: the fixed or learned unitary matrix applied before Λ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// `P = I`.
+    Identity,
+    /// `P = H_m ⋯ H_1` with `H = I − 2uuᵀ`.
+    Householder,
+    /// Interleaves the two halves: `(Px)_{2j} = x_j`, `(Px)_{2j+1} = x_{⌈K/2⌉+j}`.
+    OddEven,
+    /// A permutation, given or drawn from the seed.
+    Permutation,
+    /// The orthonormal DCT-II.
+    Dct,
+    /// The unitary discrete Fourier transform (complex: family `unitary` only).
+    Fourier,
+}
+
+/// Which features form a rotated pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairs {
+    /// `(0, 1), (2, 3), …`
+    Interleaved,
+    /// `(0, e/2), (1, e/2 + 1), …`
+    Half,
+}
+
+/// How many features are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rotated {
+    /// All of them.
+    All,
+    /// The first half (rounded to an even number); the rest see no position ("mixed").
+    Half,
+}
+
+/// The cycle structure of the family `permutation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cycle {
+    /// Uniformly random: the period is whatever it happens to be, often below 512 for `K = 64`.
+    Random,
+    /// One cycle of length `K`: period `K`.
+    Single,
+    /// The longest period any permutation of `K` features has (Landau's function).
+    Longest,
+}
+
+/// A member of the LRPE family. Every field has a default; random choices are pure functions of `seed`, the layer
+/// and (with `per_head`) the head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LrpeConfig {
+    /// Λ.
+    pub family: Family,
+    /// P.
+    pub basis: Basis,
+    /// Number of Householder reflections in P.
+    pub reflections: usize,
+    /// Base of the angles' geometric progression.
+    pub theta_base: f64,
+    /// The angles themselves, instead of the progression: one row, or one a head with `per_head`.
+    pub theta: Option<Vec<f64>>,
+    /// Train the angles.
+    pub learn_theta: bool,
+    /// Train the Householder vectors.
+    pub learn_basis: bool,
+    /// Own angles, reflections and permutations for every head, instead of shared ones.
+    pub per_head: bool,
+    /// Pairing of rotated features.
+    pub pairs: Pairs,
+    /// How many features are rotated.
+    pub rotated: Rotated,
+    /// Cycle structure of the permutation Λ.
+    pub cycle: Cycle,
+    /// π itself, for the family `permutation`: `(Λ^(t) x)_i = x_{π^t(i)}`.
+    pub permutation: Option<Vec<usize>>,
+    /// The permutation of the basis `permutation`: `(Px)_i = x_{p(i)}`.
+    pub basis_permutation: Option<Vec<usize>>,
+    /// Seed of all random choices.
+    pub seed: u64,
+}
+
+impl Default for LrpeConfig {
+    fn default() -> Self {
+        Self {
+            family: Family::Unitary,
+            basis: Basis::Householder,
+            reflections: 1,
+            theta_base: 10_000.0,
+            theta: None,
+            learn_theta: false,
+            learn_basis: false,
+            per_head: false,
+            pairs: Pairs::Interleaved,
+            rotated: Rotated::All,
+            cycle: Cycle::Random,
+            permutation: None,
+            basis_permutation: None,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! LRPE: `W_s = P^H Λ^(s) P` with P unitary and Λ one of three one-parameter groups; the maps are `M_s = Λ^(s) P`.
+//!
+//! | family | `Λ^(s)` | `K'` | symmetry of `W` in the lag |
+//! |---|---|---|---|
+//! | unitary | `diag(e^{isθ})`, real part of the score | 2K | even when P is real: cannot tell left from right |
+//! | orthogonal | rotations by `sθ_j` | K | `W_{−Δ} = W_Δ^T` |
+//! | permutation | `Π^s` | K | `W_{−Δ} = W_Δ^T`, periodic |
+//!
+//! # Reference
+//! arXiv 2307.09270, Solutions 1–3. `P` is the paper's P, [`Family`] its Λ; the left factor `P^H` cancels in the
+//! score and is never applied.
+
+mod angles;
+mod basis;
+mod config;
+mod cycles;
+mod lambda;
+
+pub use config::{Basis, Cycle, Family, LrpeConfig, Pairs, Rotated};
+pub use cycles::Cycles;
+
+use super::{Encoder, Encoding, EncodingError, Parameter, Place, Side};
+use crate::matmul::{Into, Mat, matmul};
+use crate::real::Real;
+use crate::rng::Rng;
+use angles::{Angles, geometric};
+use lambda::Lambda;
+
+/// Streams of the seed: what is drawn for P is independent of what is drawn for Λ.
+const BASIS_STREAM: u64 = 1;
+const CYCLE_STREAM: u64 = 2;
+
+/// A built member of the family.
+#[derive(Clone, Debug)]
+pub struct Lrpe {
+    config: LrpeConfig,
+    key_dim: usize,
+    /// One entry if the heads share everything, else one a head.
+    heads: Vec<Head>,
+    initial_theta: Vec<f64>,
+    initial_reflections: Vec<f64>,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    basis: basis::Head,
+    core: Core,
+}
+
+/// Λ before the values of learned angles are known.
+#[derive(Clone, Debug)]
+enum Core {
+    Phase { theta: Vec<f64> },
+    Rotation { theta: Vec<f64>, pairs: Vec<(usize, usize)> },
+    Power { cycles: Cycles },
+}
+
+impl Lrpe {
+    /// Builds the encoding of one layer.
+    ///
+    /// # Errors
+    /// If the configuration contradicts itself or the width; see [`EncodingError`].
+    pub fn new(config: &LrpeConfig, place: Place) -> Result<Self, EncodingError> {
+        let k = place.key_dim;
+        check(config, k)?;
+        let sharers = if config.per_head { place.heads } else { 1 };
+        let frequencies = frequencies(config, k);
+        let theta = initial_theta(config, frequencies, sharers)?;
+        let mut heads = Vec::new();
+        let mut initial_reflections = Vec::new();
+        for head in 0..sharers {
+            let stream = |purpose: u64| (place.layer as u64) << 32 | (head as u64) << 8 | purpose;
+            let basis_rng = Rng::new(config.seed, stream(BASIS_STREAM));
+            let basis = basis::Head::new(config, place, basis_rng)?;
+            if config.learn_basis {
+                initial_reflections.extend(basis::initial_reflections(config.reflections, k, basis_rng));
+            }
+            let theta = theta[head * frequencies..][..frequencies].to_vec();
+            let core = match config.family {
+                Family::Unitary => Core::Phase { theta },
+                Family::Orthogonal => {
+                    Core::Rotation { theta, pairs: lambda::pairs(config.pairs, 2 * frequencies) }
+                }
+                Family::Permutation => {
+                    Core::Power { cycles: cycles(config, k, Rng::new(config.seed, stream(CYCLE_STREAM)))? }
+                }
+            };
+            heads.push(Head { basis, core });
+        }
+        let initial_theta = if config.learn_theta { theta } else { Vec::new() };
+        Ok(Self { config: config.clone(), key_dim: k, heads, initial_theta, initial_reflections })
+    }
+
+    /// The configuration it was built from.
+    pub fn config(&self) -> &LrpeConfig {
+        &self.config
+    }
+
+    /// The permutation behind the family `permutation`, of one head.
+    pub fn cycles(&self, head: usize) -> Option<&Cycles> {
+        match &self.head(head).core {
+            Core::Power { cycles } => Some(cycles),
+            _ => None,
+        }
+    }
+
+    fn head(&self, head: usize) -> &Head {
+        &self.heads[self.sharer(head)]
+    }
+
+    fn sharer(&self, head: usize) -> usize {
+        if self.heads.len() == 1 { 0 } else { head }
+    }
+
+    /// Splits flat parameters into one sharer's angles and reflection vectors (either may be empty).
+    fn split<'a, R>(&self, params: &'a [R], sharer: usize) -> (&'a [R], &'a [R]) {
+        let (thetas, vectors) = params.split_at(self.initial_theta.len());
+        let row = |flat: &'a [R]| {
+            let width = flat.len() / self.heads.len();
+            &flat[sharer * width..][..width]
+        };
+        (row(thetas), row(vectors))
+    }
+
+    fn lambda<R: Real>(&self, head: &Head, learned_theta: &[R]) -> Lambda {
+        let angles = |theta: &[f64]| {
+            Angles::new(match learned_theta {
+                [] => theta.to_vec(),
+                learned => learned.iter().map(|t| t.to_f64()).collect(),
+            })
+        };
+        match &head.core {
+            Core::Phase { theta } => Lambda::Phase { angles: angles(theta) },
+            Core::Rotation { theta, pairs } => {
+                Lambda::Rotation { angles: angles(theta), pairs: pairs.clone() }
+            }
+            Core::Power { cycles } => Lambda::Power { cycles: cycles.clone() },
+        }
+    }
+}
+
+fn check(config: &LrpeConfig, k: usize) -> Result<(), EncodingError> {
+    let bad = |field, expected: &str, found: String| {
+        Err(EncodingError::BadValue { field, expected: expected.into(), found })
+    };
+    if k == 0 {
+        return Err(EncodingError::TooNarrow { family: config.family.name(), needed: 1, key_dim: k });
+    }
+    if config.family == Family::Orthogonal {
+        match config.rotated {
+            Rotated::All if k % 2 == 1 => return Err(EncodingError::OddWidth { key_dim: k }),
+            Rotated::Half if k < 3 => {
+                return Err(EncodingError::TooNarrow { family: "rotated = \"half\"", needed: 3, key_dim: k });
+            }
+            _ => {}
+        }
+    }
+    if config.basis == Basis::Fourier && config.family != Family::Unitary {
+        return Err(EncodingError::ComplexBasis { family: config.family.name() });
+    }
+    if config.learn_theta && config.family == Family::Permutation {
+        let reason = "the family \"permutation\" has no angles";
+        return Err(EncodingError::NothingToLearn { option: "learn_theta", reason });
+    }
+    if config.learn_basis && config.basis != Basis::Householder {
+        let reason = "only basis \"householder\" can be learned";
+        return Err(EncodingError::NothingToLearn { option: "learn_basis", reason });
+    }
+    if config.basis == Basis::Householder && config.reflections == 0 {
+        return bad("reflections", "at least 1", "0".into());
+    }
+    if !(config.theta_base.is_finite() && config.theta_base > 0.0) {
+        return bad("theta_base", "a positive number", config.theta_base.to_string());
+    }
+    Ok(())
+}
+
+/// Number of angles a head has.
+fn frequencies(config: &LrpeConfig, k: usize) -> usize {
+    match (config.family, config.rotated) {
+        (Family::Unitary, _) => k,
+        (Family::Orthogonal, Rotated::All) => k / 2,
+        (Family::Orthogonal, Rotated::Half) => (k / 2).div_ceil(2),
+        (Family::Permutation, _) => 0,
+    }
+}
+
+/// One progression through the frequencies of all sharers, or the given angles.
+fn initial_theta(config: &LrpeConfig, frequencies: usize, sharers: usize) -> Result<Vec<f64>, EncodingError> {
+    let n = frequencies * sharers;
+    let Some(theta) = &config.theta else {
+        let span = if config.family == Family::Unitary { 2.0 } else { 1.0 };
+        return Ok(geometric(config.theta_base, span, n));
+    };
+    if theta.len() != n || !theta.iter().all(|t| t.is_finite()) {
+        let expected = format!("{n} finite angles ({frequencies} for each of {sharers} sharers)");
+        return Err(EncodingError::BadValue { field: "theta", expected, found: format!("{theta:?}") });
+    }
+    Ok(theta.clone())
+}
+
+fn cycles(config: &LrpeConfig, k: usize, rng: Rng) -> Result<Cycles, EncodingError> {
+    let Some(order) = &config.permutation else {
+        return Ok(Cycles::draw(config.cycle, k, rng));
+    };
+    let order = basis::checked_permutation("permutation", order, k)?;
+    Ok(Cycles::new(order).expect("checked to be a permutation"))
+}
+
+impl<R: Real> Encoding<R> for Lrpe {
+    fn key_dim(&self) -> usize {
+        self.key_dim
+    }
+
+    fn encoded_dim(&self) -> usize {
+        match self.config.family {
+            Family::Unitary => 2 * self.key_dim,
+            Family::Orthogonal | Family::Permutation => self.key_dim,
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let sharers = self.heads.len();
+        let mut parameters = Vec::new();
+        if self.config.learn_theta {
+            let shape = vec![sharers, self.initial_theta.len() / sharers];
+            parameters.push(Parameter { name: "theta", shape, init: self.initial_theta.clone() });
+        }
+        if self.config.learn_basis {
+            let shape = vec![sharers, self.config.reflections, self.key_dim];
+            parameters.push(Parameter { name: "reflections", shape, init: self.initial_reflections.clone() });
+        }
+        parameters
+    }
+
+    fn bind<'a>(&'a self, params: &[R]) -> Box<dyn Encoder<R> + 'a> {
+        let bind = |(sharer, head): (usize, &Head)| {
+            let (theta, vectors) = self.split(params, sharer);
+            (head.basis.bind(self.key_dim, vectors), self.lambda(head, theta))
+        };
+        Box::new(BoundLrpe { lrpe: self, heads: self.heads.iter().enumerate().map(bind).collect() })
+    }
+
+    fn kernel(&self, params: &[R], head: usize, lag: i64) -> Vec<f64> {
+        let k = self.key_dim;
+        let (theta, vectors) = self.split(params, self.sharer(head));
+        let vectors: Vec<f64> = vectors.iter().map(|v| v.to_f64()).collect();
+        let p = self.head(head).basis.dense(k, &vectors);
+        let (re, im) = self.lambda(self.head(head), theta).dense(k, lag);
+        let (p_re, p_im) = p.split_at(k * k);
+        let mut w = sandwich(p_re, &re, p_re, k);
+        if !p_im.is_empty() {
+            // Re[(A − iB)^T (C + iS) (A + iB)] for P = A + iB and Λ = C + iS.
+            add(&mut w, 1.0, &sandwich(p_im, &re, p_im, k));
+            add(&mut w, 1.0, &sandwich(p_im, &im, p_re, k));
+            add(&mut w, -1.0, &sandwich(p_re, &im, p_im, k));
+        }
+        w
+    }
+}
+
+/// `left^T middle right`, all `k × k`.
+fn sandwich(left: &[f64], middle: &[f64], right: &[f64], k: usize) -> Vec<f64> {
+    let (mut inner, mut outer) = (vec![0.0; k * k], vec![0.0; k * k]);
+    matmul(&mut inner, Into::Overwrite, Mat::new(middle, k, k), Mat::new(right, k, k));
+    matmul(&mut outer, Into::Overwrite, Mat::new(left, k, k).t(), Mat::new(&inner, k, k));
+    outer
+}
+
+fn add(into: &mut [f64], factor: f64, other: &[f64]) {
+    into.iter_mut().zip(other).for_each(|(a, b)| *a += factor * b);
+}
+
+struct BoundLrpe<'a, R> {
+    lrpe: &'a Lrpe,
+    heads: Vec<(basis::Bound<R>, Lambda)>,
+}
+
+impl<R: Real> BoundLrpe<'_, R> {
+    /// Width between P and Λ: `2K` for a complex P.
+    fn inner_width(&self) -> usize {
+        match self.lrpe.config.basis {
+            Basis::Fourier => 2 * self.lrpe.key_dim,
+            _ => self.lrpe.key_dim,
+        }
+    }
+}
+
+impl<R: Real> Encoder<R> for BoundLrpe<'_, R> {
+    fn encode(&self, _side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
+        let k = self.lrpe.key_dim;
+        let (basis, lambda) = &self.heads[self.lrpe.sharer(head)];
+        if matches!(basis, basis::Bound::Identity) {
+            return lambda.apply(k, position, x, out);
+        }
+        let mut inner = vec![R::ZERO; x.len() / k * self.inner_width()];
+        basis.apply(k, x, &mut inner);
+        lambda.apply(k, position, &inner, out);
+    }
+
+    fn vjp(
+        &self,
+        _side: Side,
+        head: usize,
+        position: i64,
+        x: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        let k = self.lrpe.key_dim;
+        let sharer = self.lrpe.sharer(head);
+        let (basis, lambda) = &self.heads[sharer];
+        let mut inner = vec![R::ZERO; x.len() / k * self.inner_width()];
+        let mut d_inner = inner.clone();
+        basis.apply(k, x, &mut inner);
+        let sharers = self.lrpe.heads.len();
+        let (d_thetas, d_vectors) = d_params.split_at_mut(self.lrpe.initial_theta.len());
+        let d_theta = gradient_row(d_thetas, sharers, sharer);
+        lambda.vjp(k, position, &inner, d_out, &mut d_inner, d_theta);
+        basis.vjp(k, x, &d_inner, d_x, gradient_row(d_vectors, sharers, sharer));
+    }
+}
+
+fn gradient_row(flat: &mut [f64], sharers: usize, sharer: usize) -> Option<&mut [f64]> {
+    let width = flat.len() / sharers;
+    (width > 0).then(|| &mut flat[sharer * width..][..width])
+}

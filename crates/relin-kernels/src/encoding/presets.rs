@@ -1,0 +1,133 @@
+//! The names under which encodings are known; spec and literature in one table.
+
+use super::EncodingConfig;
+use super::lrpe::{Basis, Family, LrpeConfig, Pairs};
+
+/// A named encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// Name in recipes.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+    config: fn() -> EncodingConfig,
+}
+
+impl Preset {
+    /// The configuration behind the name.
+    pub fn config(&self) -> EncodingConfig {
+        (self.config)()
+    }
+}
+
+/// Every named encoding. The LRPE authors' numbering is theirs (ICLR 2023 code): `lrpe-type1` … `lrpe-type8`.
+pub const PRESETS: &[Preset] = &[
+    Preset { name: "none", summary: "no relative encoding, W = I", config: || EncodingConfig::None },
+    Preset {
+        name: "rope",
+        summary: "rotation of half-split pairs, fixed θ, P = I (GPT-NeoX layout)",
+        config: || rotation(Basis::Identity, Pairs::Half, false, false),
+    },
+    Preset {
+        name: "rope-interleaved",
+        summary: "rotation of adjacent pairs, fixed θ, P = I (GPT-J layout)",
+        config: || rotation(Basis::Identity, Pairs::Interleaved, false, false),
+    },
+    Preset {
+        name: "lrpe-unitary",
+        summary: "complex phases, fixed θ, fixed Householder P; even in the lag",
+        config: || unitary(Basis::Householder, false),
+    },
+    Preset {
+        name: "lrpe-unitary-learned",
+        summary: "complex phases, learned θ, fixed Householder P; even in the lag",
+        config: || unitary(Basis::Householder, true),
+    },
+    Preset {
+        name: "lrpe-orthogonal",
+        summary: "rotation, learned θ, fixed Householder P",
+        config: || rotation(Basis::Householder, Pairs::Interleaved, true, false),
+    },
+    Preset {
+        name: "lrpe-permutation",
+        summary: "powers of one random permutation, fixed Householder P",
+        config: || permutation(Basis::Householder),
+    },
+    Preset {
+        name: "lrpe-type1",
+        summary: "rotation, fixed θ, fixed Householder P",
+        config: || rotation(Basis::Householder, Pairs::Interleaved, false, false),
+    },
+    Preset {
+        name: "lrpe-type2",
+        summary: "rotation, learned θ, fixed Householder P",
+        config: || rotation(Basis::Householder, Pairs::Interleaved, true, false),
+    },
+    Preset {
+        name: "lrpe-type3",
+        summary: "rotation, learned θ, learned Householder P",
+        config: || rotation(Basis::Householder, Pairs::Interleaved, true, true),
+    },
+    Preset {
+        name: "lrpe-type4",
+        summary: "permutation, fixed Householder P",
+        config: || permutation(Basis::Householder),
+    },
+    Preset {
+        name: "lrpe-type5",
+        summary: "rotation, fixed θ, odd-even P; the scores of rope",
+        config: || rotation(Basis::OddEven, Pairs::Interleaved, false, false),
+    },
+    Preset {
+        name: "lrpe-type6",
+        summary: "rotation, learned θ, odd-even P",
+        config: || rotation(Basis::OddEven, Pairs::Interleaved, true, false),
+    },
+    Preset { name: "lrpe-type7", summary: "permutation, odd-even P", config: || permutation(Basis::OddEven) },
+    Preset {
+        name: "lrpe-type8",
+        summary: "complex phases, fixed θ, Fourier P; tells left from right",
+        config: || unitary(Basis::Fourier, false),
+    },
+];
+
+/// The preset of that name, if there is one.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+fn unitary(basis: Basis, learn_theta: bool) -> EncodingConfig {
+    EncodingConfig::Lrpe(LrpeConfig { family: Family::Unitary, basis, learn_theta, ..LrpeConfig::default() })
+}
+
+fn rotation(basis: Basis, pairs: Pairs, learn_theta: bool, learn_basis: bool) -> EncodingConfig {
+    let family = Family::Orthogonal;
+    EncodingConfig::Lrpe(LrpeConfig {
+        family,
+        basis,
+        pairs,
+        learn_theta,
+        learn_basis,
+        ..LrpeConfig::default()
+    })
+}
+
+fn permutation(basis: Basis) -> EncodingConfig {
+    EncodingConfig::Lrpe(LrpeConfig { family: Family::Permutation, basis, ..LrpeConfig::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Place;
+
+    #[test]
+    fn names_are_unique_and_every_preset_builds() {
+        for (i, preset) in PRESETS.iter().enumerate() {
+            assert!(PRESETS[..i].iter().all(|other| other.name != preset.name), "{} twice", preset.name);
+            let place = Place { key_dim: 8, heads: 2, layer: 0 };
+            let encoding = preset.config().build::<f64>(place).unwrap();
+            assert_eq!(encoding.key_dim(), 8, "{}", preset.name);
+        }
+    }
+}
