@@ -79,26 +79,19 @@ mod tests {
         }
     }
 
-    /// A frequency with 53 significant bits: `t·θ` rounds, by up to 1e-10 at a million. The reference halves the
-    /// position until the product is exact enough and doubles the angle back.
+    /// A frequency with 53 significant bits: `t·θ` rounds, here by about 1e-8. The reference splits θ into two halves
+    /// whose products with t are exact, and adds the angles.
     #[test]
     fn the_rounding_of_the_product_is_carried() {
         let theta = 10_000f64.powf(-1.0 / 8.0);
-        let position = 1_000_000i64;
-        let (mut cos, mut sin) = (theta.cos(), theta.sin());
-        let (mut power_cos, mut power_sin) = (1.0f64, 0.0f64);
-        let mut rest = position;
-        while rest > 0 {
-            if rest & 1 == 1 {
-                (power_cos, power_sin) =
-                    (power_cos * cos - power_sin * sin, power_sin * cos + power_cos * sin);
-            }
-            (cos, sin) = (cos * cos - sin * sin, 2.0 * sin * cos);
-            rest >>= 1;
-        }
+        let position = (1i64 << 26) - 1;
+        let high = f64::from_bits(theta.to_bits() & !((1 << 27) - 1));
+        let (sin_high, cos_high) = (position as f64 * high).sin_cos();
+        let (sin_low, cos_low) = (position as f64 * (theta - high)).sin_cos();
+        let (cos_sum, sin_sum) =
+            (cos_high * cos_low - sin_high * sin_low, sin_high * cos_low + cos_high * sin_low);
         Angles::new(vec![theta]).for_each_row::<f64>(position, 1, |_, cos, sin| {
-            // Doubling the angle twenty times multiplies the reference's own rounding by 2^20.
-            assert!((cos[0] - power_cos).abs() < 3e-10 && (sin[0] - power_sin).abs() < 3e-10);
+            assert!((cos[0] - cos_sum).abs() < 1e-14 && (sin[0] - sin_sum).abs() < 1e-14);
         });
     }
 }
