@@ -6,6 +6,8 @@
 //! encoded key width, `V` value width, `C` chunk length. A `lag` is key position minus query position, `t − s`.
 
 pub mod encoding;
+pub mod feature_map;
+pub mod linear_attention;
 pub mod matmul;
 pub mod real;
 pub mod rng;

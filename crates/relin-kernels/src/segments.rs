@@ -23,6 +23,57 @@ impl Segment {
     }
 }
 
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a> {
+    /// Those of its own segment up to its own position; queries, keys and values share their tokens.
+    Causal(&'a [Segment]),
+    /// All keys of the key segment with the same index; lengths may differ.
+    Full {
+        /// Segments of the query tokens.
+        queries: &'a [Segment],
+        /// Segments of the key and value tokens.
+        keys: &'a [Segment],
+    },
+}
+
+impl<'a> Mask<'a> {
+    /// Segments of the query tokens.
+    pub fn queries(&self) -> &'a [Segment] {
+        match *self {
+            Self::Causal(segments) => segments,
+            Self::Full { queries, .. } => queries,
+        }
+    }
+
+    /// Segments of the key and value tokens.
+    pub fn keys(&self) -> &'a [Segment] {
+        match *self {
+            Self::Causal(segments) => segments,
+            Self::Full { keys, .. } => keys,
+        }
+    }
+
+    /// True if a query sees no later key.
+    pub fn is_causal(&self) -> bool {
+        matches!(self, Self::Causal(_))
+    }
+
+    /// Checks the segments against the numbers of query and key tokens, and against each other.
+    ///
+    /// # Errors
+    /// Names the first segment that does not fit.
+    pub fn validate(&self, query_tokens: usize, key_tokens: usize) -> Result<(), SegmentError> {
+        validate(self.queries(), query_tokens)?;
+        validate(self.keys(), key_tokens)?;
+        let (queries, keys) = (self.queries().len(), self.keys().len());
+        if queries != keys {
+            return Err(SegmentError::Unpaired { queries, keys });
+        }
+        Ok(())
+    }
+}
+
 /// Why a list of segments is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
@@ -47,6 +98,14 @@ pub enum SegmentError {
         start: usize,
         /// One past the previous segment's last token.
         previous_end: usize,
+    },
+    /// Every query segment needs its key segment.
+    #[error("{queries} query segments but {keys} key segments")]
+    Unpaired {
+        /// Query segments given.
+        queries: usize,
+        /// Key segments given.
+        keys: usize,
     },
     /// `cu_seqlens` must begin with 0 and never decrease.
     #[error("cu_seqlens must start at 0 and never decrease; entry {index} is {value}")]

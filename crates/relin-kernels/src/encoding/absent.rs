@@ -25,8 +25,8 @@ impl<R: Real> Encoding<R> for Absent {
         self.key_dim
     }
 
-    fn bind<'a>(&'a self, _params: &[R]) -> Box<dyn Encoder<R> + 'a> {
-        Box::new(self)
+    fn bind(&self, _params: &[R]) -> Box<dyn Encoder<R>> {
+        Box::new(self.clone())
     }
 
     fn kernel(&self, _params: &[R], _head: usize, _lag: i64) -> Vec<f64> {
@@ -35,7 +35,7 @@ impl<R: Real> Encoding<R> for Absent {
     }
 }
 
-impl<R: Real> Encoder<R> for &Absent {
+impl<R: Real> Encoder<R> for Absent {
     fn encode(&self, _side: Side, _head: usize, _position: i64, x: &[R], out: &mut [R]) {
         out.copy_from_slice(x);
     }

@@ -76,7 +76,7 @@ pub trait Encoding<R: Real>: Debug + Send + Sync {
     }
 
     /// The maps for given parameter values, with all that does not depend on the position computed once.
-    fn bind<'a>(&'a self, params: &[R]) -> Box<dyn Encoder<R> + 'a>;
+    fn bind(&self, params: &[R]) -> Box<dyn Encoder<R>>;
 
     /// The exact kernel `W_lag` of one head in double precision, `K × K` row-major, computed from its definition
     /// and independently of [`Encoder::encode`].
@@ -84,7 +84,7 @@ pub trait Encoding<R: Real>: Debug + Send + Sync {
 }
 
 /// An [`Encoding`] bound to parameter values.
-pub trait Encoder<R: Real>: Send + Sync {
+pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// Encodes consecutive rows: `out_i = M_{position + i} x_i`.
     ///
     /// # Shapes

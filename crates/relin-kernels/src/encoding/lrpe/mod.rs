@@ -233,12 +233,17 @@ impl<R: Real> Encoding<R> for Lrpe {
         parameters
     }
 
-    fn bind<'a>(&'a self, params: &[R]) -> Box<dyn Encoder<R> + 'a> {
+    fn bind(&self, params: &[R]) -> Box<dyn Encoder<R>> {
         let bind = |(sharer, head): (usize, &Head)| {
             let (theta, vectors) = self.split(params, sharer);
-            (head.basis.bind(self.key_dim, vectors), self.lambda(head, theta))
+            BoundHead { basis: head.basis.bind(self.key_dim, vectors), lambda: self.lambda(head, theta) }
         };
-        Box::new(BoundLrpe { lrpe: self, heads: self.heads.iter().enumerate().map(bind).collect() })
+        Box::new(BoundLrpe {
+            key_dim: self.key_dim,
+            inner_dim: if self.config.basis == Basis::Fourier { 2 * self.key_dim } else { self.key_dim },
+            theta_len: self.initial_theta.len(),
+            heads: self.heads.iter().enumerate().map(bind).collect(),
+        })
     }
 
     fn kernel(&self, params: &[R], head: usize, lag: i64) -> Vec<f64> {
@@ -271,29 +276,36 @@ fn add(into: &mut [f64], factor: f64, other: &[f64]) {
     into.iter_mut().zip(other).for_each(|(a, b)| *a += factor * b);
 }
 
-struct BoundLrpe<'a, R> {
-    lrpe: &'a Lrpe,
-    heads: Vec<(basis::Bound<R>, Lambda)>,
+#[derive(Debug)]
+struct BoundLrpe<R> {
+    key_dim: usize,
+    /// Width between P and Λ: `2K` for a complex P.
+    inner_dim: usize,
+    /// Scalars of the flat parameters that are angles; the rest are reflection vectors.
+    theta_len: usize,
+    heads: Vec<BoundHead<R>>,
 }
 
-impl<R: Real> BoundLrpe<'_, R> {
-    /// Width between P and Λ: `2K` for a complex P.
-    fn inner_width(&self) -> usize {
-        match self.lrpe.config.basis {
-            Basis::Fourier => 2 * self.lrpe.key_dim,
-            _ => self.lrpe.key_dim,
-        }
+#[derive(Debug)]
+struct BoundHead<R> {
+    basis: basis::Bound<R>,
+    lambda: Lambda,
+}
+
+impl<R: Real> BoundLrpe<R> {
+    fn sharer(&self, head: usize) -> usize {
+        if self.heads.len() == 1 { 0 } else { head }
     }
 }
 
-impl<R: Real> Encoder<R> for BoundLrpe<'_, R> {
+impl<R: Real> Encoder<R> for BoundLrpe<R> {
     fn encode(&self, _side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
-        let k = self.lrpe.key_dim;
-        let (basis, lambda) = &self.heads[self.lrpe.sharer(head)];
+        let k = self.key_dim;
+        let BoundHead { basis, lambda } = &self.heads[self.sharer(head)];
         if matches!(basis, basis::Bound::Identity) {
             return lambda.apply(k, position, x, out);
         }
-        let mut inner = vec![R::ZERO; x.len() / k * self.inner_width()];
+        let mut inner = vec![R::ZERO; x.len() / k * self.inner_dim];
         basis.apply(k, x, &mut inner);
         lambda.apply(k, position, &inner, out);
     }
@@ -308,17 +320,16 @@ impl<R: Real> Encoder<R> for BoundLrpe<'_, R> {
         d_x: &mut [R],
         d_params: &mut [f64],
     ) {
-        let k = self.lrpe.key_dim;
-        let sharer = self.lrpe.sharer(head);
-        let (basis, lambda) = &self.heads[sharer];
-        let mut inner = vec![R::ZERO; x.len() / k * self.inner_width()];
+        let k = self.key_dim;
+        let sharer = self.sharer(head);
+        let BoundHead { basis, lambda } = &self.heads[sharer];
+        let mut inner = vec![R::ZERO; x.len() / k * self.inner_dim];
         let mut d_inner = inner.clone();
         basis.apply(k, x, &mut inner);
-        let sharers = self.lrpe.heads.len();
-        let (d_thetas, d_vectors) = d_params.split_at_mut(self.lrpe.initial_theta.len());
-        let d_theta = gradient_row(d_thetas, sharers, sharer);
+        let (d_thetas, d_vectors) = d_params.split_at_mut(self.theta_len);
+        let d_theta = gradient_row(d_thetas, self.heads.len(), sharer);
         lambda.vjp(k, position, &inner, d_out, &mut d_inner, d_theta);
-        basis.vjp(k, x, &d_inner, d_x, gradient_row(d_vectors, sharers, sharer));
+        basis.vjp(k, x, &d_inner, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
     }
 }
 

@@ -1,0 +1,123 @@
+//! φ: the feature maps that turn the exponential kernel into an inner product.
+
+use serde::{Deserialize, Serialize};
+
+use crate::real::Real;
+
+/// An elementwise feature map (`exp` also shifts by the row's maximum).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeatureMap {
+    /// `1 + elu(x)`, written as `x ≥ 0 ? x + 1 : e^x`: exact in every precision, positive, gradient 1 at 0.
+    Elu1,
+    /// `max(x, 0)`; its features can all be 0.
+    Relu,
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `e^(x − max x)`, the maximum over the row's features taken as a constant by the gradient.
+    Exp,
+    /// `x`.
+    Identity,
+}
+
+impl FeatureMap {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 5] = [Self::Elu1, Self::Relu, Self::Silu, Self::Exp, Self::Identity];
+
+    /// `out = φ(x)` for rows of `width` features.
+    pub fn apply<R: Real>(self, width: usize, x: &[R], out: &mut [R]) {
+        match self {
+            Self::Elu1 => map(x, out, |x| if x >= R::ZERO { x + R::ONE } else { x.exp() }),
+            Self::Relu => map(x, out, |x| if x > R::ZERO { x } else { R::ZERO }),
+            Self::Silu => map(x, out, |x| x * sigmoid(x)),
+            Self::Identity => out.copy_from_slice(x),
+            Self::Exp => {
+                for (x, out) in x.chunks(width).zip(out.chunks_mut(width)) {
+                    let max = x.iter().copied().fold(R::NEG_INFINITY, R::max);
+                    map(x, out, |x| (x - max).exp());
+                }
+            }
+        }
+    }
+
+    /// `d_x = φ'(x) · d_out`, in place: `d` holds `d_out` on entry and `d_x` on return. `features` is `φ(x)`.
+    pub fn vjp<R: Real>(self, x: &[R], features: &[R], d: &mut [R]) {
+        let rows = d.iter_mut().zip(x).zip(features);
+        match self {
+            Self::Elu1 => rows.for_each(|((d, &x), &f)| *d *= if x >= R::ZERO { R::ONE } else { f }),
+            Self::Relu => rows.for_each(|((d, &x), _)| *d *= if x > R::ZERO { R::ONE } else { R::ZERO }),
+            Self::Silu => rows.for_each(|((d, &x), &f)| {
+                let s = sigmoid(x);
+                *d *= s + f * (R::ONE - s);
+            }),
+            Self::Exp => rows.for_each(|((d, _), &f)| *d *= f),
+            Self::Identity => {}
+        }
+    }
+
+    /// True if no feature is ever negative, so that an un-encoded denominator cannot cancel.
+    pub fn is_non_negative(self) -> bool {
+        matches!(self, Self::Elu1 | Self::Relu | Self::Exp)
+    }
+}
+
+fn map<R: Real>(x: &[R], out: &mut [R], f: impl Fn(R) -> R) {
+    out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x));
+}
+
+fn sigmoid<R: Real>(x: R) -> R {
+    R::ONE / (R::ONE + (-x).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elu1_is_exact_where_the_textbook_form_cancels() {
+        let x = [-20.0f32, -4.0, -1e-8, 0.0, 2.0];
+        let mut out = [f32::NAN; 5];
+        FeatureMap::Elu1.apply(5, &x, &mut out);
+        assert_eq!(out[0], (-20.0f32).exp());
+        assert!(out[0] > 0.0 && (-20.0f32).exp_m1() + 1.0 == 0.0, "elu(x) + 1 would be 0 here");
+        assert_eq!(&out[3..], &[1.0, 3.0]);
+    }
+
+    #[test]
+    fn elu1_has_gradient_one_at_zero() {
+        let mut d = [3.0f64];
+        FeatureMap::Elu1.vjp(&[0.0], &[1.0], &mut d);
+        assert_eq!(d, [3.0]);
+    }
+
+    #[test]
+    fn vjp_matches_central_differences() {
+        let x = [-2.0, -0.3, 0.4, 1.7];
+        let d_out = [0.5, -1.0, 2.0, 0.7];
+        for map in FeatureMap::ALL {
+            // The row's maximum is a constant of the gradient: hold it with a fifth, larger feature.
+            let value = |x: &[f64]| {
+                let mut row = x.to_vec();
+                row.push(3.0);
+                let mut out = [0.0; 5];
+                map.apply(5, &row, &mut out);
+                out.iter().zip(d_out).map(|(a, b)| a * b).sum::<f64>()
+            };
+            let mut row = x.to_vec();
+            row.push(3.0);
+            let mut features = [0.0; 5];
+            map.apply(5, &row, &mut features);
+            let mut d = d_out;
+            map.vjp(&x, &features[..4], &mut d);
+            for i in 0..4 {
+                let shifted = |by: f64| {
+                    let mut x = x;
+                    x[i] += by;
+                    value(&x)
+                };
+                let expected = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
+                assert!((d[i] - expected).abs() < 1e-8, "{map:?} at {}: {} vs {expected}", x[i], d[i]);
+            }
+        }
+    }
+}

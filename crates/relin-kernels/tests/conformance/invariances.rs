@@ -1,0 +1,179 @@
+//! What must not change a result: where positions start, padding, packing, where a sequence is split.
+
+use relin_kernels::encoding::Side;
+use relin_kernels::feature_map::FeatureMap;
+use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
+use relin_kernels::segments::{Mask, Segment, dense};
+
+use crate::cases::*;
+
+#[test]
+fn encode_agrees_with_the_dense_kernel() {
+    for (name, config) in encodings() {
+        let encoding = build::<f64>(&config);
+        let params = params(&*encoding);
+        let encoder = encoding.bind(&params);
+        let (q, k): (Vec<f64>, Vec<f64>) = (normals(1, KEY_DIM), normals(2, KEY_DIM));
+        for head in 0..HEADS {
+            for (s, t) in [(0, 0), (0, 3), (5, 2), (1_000_000, 1_000_007), (-4, 9)] {
+                let encode = |side, position, x: &[f64]| {
+                    let mut out = vec![f64::NAN; encoding.encoded_dim()];
+                    encoder.encode(side, head, position, x, &mut out);
+                    out
+                };
+                let (a, b) = (encode(Side::Query, s, &q), encode(Side::Key, t, &k));
+                let encoded: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+                let w = encoding.kernel(&params, head, t - s);
+                let dense: f64 =
+                    (0..KEY_DIM * KEY_DIM).map(|at| q[at / KEY_DIM] * w[at] * k[at % KEY_DIM]).sum();
+                assert!(
+                    (encoded - dense).abs() < 1e-11,
+                    "{name}, head {head}, ({s}, {t}): {encoded} against {dense}"
+                );
+            }
+        }
+    }
+}
+
+/// `W_0 = I`, and the encoded row is as long as the row.
+#[test]
+fn encodings_are_unitary() {
+    for (name, config) in encodings() {
+        let encoding = build::<f64>(&config);
+        let params = params(&*encoding);
+        let x: Vec<f64> = normals(1, KEY_DIM);
+        for head in 0..HEADS {
+            let w = encoding.kernel(&params, head, 0);
+            let identity: Vec<f64> =
+                (0..KEY_DIM * KEY_DIM).map(|at| f64::from(u8::from(at / KEY_DIM == at % KEY_DIM))).collect();
+            assert_close(&name, &w, &identity, 1e-12);
+            let mut out = vec![f64::NAN; encoding.encoded_dim()];
+            encoding.bind(&params).encode(Side::Key, head, 12_345, &x, &mut out);
+            let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
+            assert!((square(&out) - square(&x)).abs() < 1e-12 * square(&x), "{name}");
+        }
+    }
+}
+
+/// Rows encoded together are the rows encoded one by one.
+#[test]
+fn consecutive_rows_are_single_rows() {
+    for (name, config) in encodings() {
+        let encoding = build::<f64>(&config);
+        let encoder = encoding.bind(&params(&*encoding));
+        let (rows, width) = (150, encoding.encoded_dim());
+        let x: Vec<f64> = normals(1, rows * KEY_DIM);
+        let mut together = vec![f64::NAN; rows * width];
+        encoder.encode(Side::Query, 1, 77, &x, &mut together);
+        for (i, (x, expected)) in x.chunks(KEY_DIM).zip(together.chunks(width)).enumerate() {
+            let mut alone = vec![f64::NAN; width];
+            encoder.encode(Side::Query, 1, 77 + i as i64, x, &mut alone);
+            assert_close(&name, &alone, expected, 1e-13);
+        }
+    }
+}
+
+fn each(run: impl Fn(&str, LinearAttention<f64>)) {
+    for (name, config) in encodings() {
+        for normalizer in NORMALIZERS {
+            run(&format!("{name}, {normalizer:?}"), attention(&config, FeatureMap::Elu1, normalizer));
+        }
+    }
+}
+
+#[test]
+fn shifting_all_positions_changes_nothing() {
+    each(|what, attention| {
+        let (_, layout) = layouts(11).swap_remove(0);
+        let data = Data::new(&attention, &layout, false, 5);
+        let run = |offset| attention.forward(Mask::Causal(&dense(2, 11, offset)), data.inputs()).out;
+        assert_close(what, &run(1_000_000), &run(0), 1e-9);
+    });
+}
+
+#[test]
+fn packed_is_batched_is_single_to_the_bit() {
+    let (lengths, heads_k, heads_v) = ([5usize, 1, 9], HEADS * KEY_DIM, HEADS * VALUE_DIM);
+    each(|what, attention| {
+        let tokens = 15;
+        let (q, k, v): (Vec<f64>, Vec<f64>, Vec<f64>) =
+            (normals(1, tokens * heads_k), normals(2, tokens * heads_k), normals(3, tokens * heads_v));
+        let params = params(&*attention.encoding);
+        let inputs = Inputs { q: &q, k: &k, v: &v, params: &params, initial: None };
+        let mut packed = Vec::new();
+        let mut start = 0;
+        for len in lengths {
+            packed.push(Segment { start, len, offset: 0 });
+            start += len;
+        }
+        let together = attention.forward(Mask::Causal(&packed), inputs);
+        for (row, segment) in packed.iter().enumerate() {
+            let rows =
+                |x: &'_ [f64], width: usize| x[segment.start * width..][..segment.len * width].to_vec();
+            let (q, k, v) = (rows(&q, heads_k), rows(&k, heads_k), rows(&v, heads_v));
+            let single = Inputs { q: &q, k: &k, v: &v, params: &params, initial: None };
+            let alone = attention.forward(Mask::Causal(&dense(1, segment.len, 0)), single);
+            assert_eq!(rows(&together.out, heads_v), alone.out, "{what}");
+            let size = alone.state.s.len();
+            assert_eq!(&together.state.s[row * size..][..size], alone.state.s, "{what}");
+        }
+    });
+}
+
+#[test]
+fn split_anywhere_is_whole() {
+    let time = 13;
+    each(|what, attention| {
+        let (_, layout) = layouts(time).swap_remove(0);
+        let data = Data::new(&attention, &layout, true, 5);
+        let whole = attention.forward(Mask::Causal(&dense(2, time, 7)), data.inputs());
+        for cut in 0..=time {
+            let part = |from: usize, len: usize| -> Vec<Segment> {
+                let segment = |row| Segment { start: row * time + from, len, offset: 7 + from as i64 };
+                (0..2).map(segment).collect()
+            };
+            let first = attention.forward(Mask::Causal(&part(0, cut)), data.inputs());
+            let resumed = Inputs { initial: Some(&first.state), ..data.inputs() };
+            let second = attention.forward(Mask::Causal(&part(cut, time - cut)), resumed);
+            let out: Vec<f64> = first.out.iter().zip(&second.out).map(|(a, b)| a + b).collect();
+            assert_close(&format!("{what}, cut at {cut}"), &out, &whole.out, 1e-9);
+            assert_close(&format!("{what}, cut at {cut}: S"), &second.state.s, &whole.state.s, 1e-12);
+        }
+    });
+}
+
+#[test]
+fn the_chunk_length_changes_nothing() {
+    each(|what, attention| {
+        let (_, layout) = layouts(21).swap_remove(0);
+        let data = Data::new(&attention, &layout, true, 5);
+        let expected = attention.forward(layout.mask(), data.inputs());
+        for chunk in [1, 2, 7, 21, 64] {
+            let attention = LinearAttention { chunk, ..attention.clone() };
+            let got = attention.forward(layout.mask(), data.inputs());
+            assert_close(&format!("{what}, C={chunk}"), &got.out, &expected.out, 1e-9);
+        }
+    });
+}
+
+/// Long sums of positive numbers in single precision: the state is summed once a chunk, so the error does not grow
+/// with the number of tokens as it would with one addition a token.
+#[test]
+fn long_sums_stay_accurate_in_single_precision() {
+    let time = 20_000;
+    let config = relin_kernels::encoding::EncodingConfig::None;
+    let single =
+        LinearAttention { chunk: 64, ..attention::<f32>(&config, FeatureMap::Elu1, Normalizer::Plain) };
+    let exact =
+        LinearAttention { chunk: 64, ..attention::<f64>(&config, FeatureMap::Elu1, Normalizer::Plain) };
+    let (q, k): (Vec<f32>, Vec<f32>) =
+        (normals(1, time * HEADS * KEY_DIM), normals(2, time * HEADS * KEY_DIM));
+    let v: Vec<f32> = normals::<f32>(3, time * HEADS * VALUE_DIM).iter().map(|x| x + 1.0).collect();
+    let segments = dense(1, time, 0);
+    let got =
+        single.forward(Mask::Causal(&segments), Inputs { q: &q, k: &k, v: &v, params: &[], initial: None });
+    let (q, k, v) = (cast::<_, f64>(&q), cast::<_, f64>(&k), cast::<_, f64>(&v));
+    let inputs = Inputs { q: &q, k: &k, v: &v, params: &[], initial: None };
+    let expected = exact.forward(Mask::Causal(&segments), inputs);
+    assert_close("out", &got.out, &expected.out, 1e-6);
+}

@@ -1,0 +1,8 @@
+//! Every form equals the naive one, values and gradients; what the papers' mathematics implies; golden vectors.
+
+mod cases;
+mod facts;
+mod golden;
+mod gradients;
+mod invariances;
+mod matches_naive;
