@@ -1,1 +1,3 @@
-//! relin
+//! relin: relative positions for linear attention, as burn modules, models, training and generation.
+
+pub mod ops;

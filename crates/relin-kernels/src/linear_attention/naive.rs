@@ -61,7 +61,7 @@ impl Sequence<'_> {
     fn output(&self, s: usize) -> Vec<f64> {
         let q = self.features(self.inputs.q, self.queries, s);
         let position = self.queries.offset + s as i64;
-        let mut sums = self.from_initial_state(&q, position);
+        let mut sums = self.initial_sums(&q, position);
         let visible = if self.causal { s + 1 } else { self.keys.len };
         for t in 0..visible {
             let k = self.features(self.inputs.k, self.keys, t);
@@ -80,7 +80,7 @@ impl Sequence<'_> {
         sums.values.iter().map(|x| x / divisor).collect()
     }
 
-    fn from_initial_state(&self, q: &[f64], position: i64) -> Sums {
+    fn initial_sums(&self, q: &[f64], position: i64) -> Sums {
         let v = self.attention.value_dim;
         let Some(initial) = self.inputs.initial else {
             return Sums { encoded: 0.0, plain: 0.0, values: vec![0.0; v] };

@@ -1,0 +1,169 @@
+//! How a kernel of ours becomes a differentiable burn operator; the only place that knows burn's extension points.
+//!
+//! A [`Kernel`] maps slices to slices, forward and backward. [`apply`] runs it on tensors: on the CPU backend it
+//! reads and writes their memory without copies, and under autodiff it registers one node whose backward calls the
+//! kernel's own. Second derivatives are not available; other backends are refused by burn's dispatch.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+
+/// A tensor as a kernel sees it: contiguous, row-major, single precision.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// Sizes of the axes.
+    pub shape: &'a [usize],
+    /// The elements.
+    pub data: &'a [f32],
+}
+
+/// An operator on `N` tensors with one result.
+pub trait Kernel<const N: usize>: Debug + Send + Sync + 'static {
+    /// The result's shape and elements.
+    fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>);
+
+    /// The gradient of each input (of its shape) for the result's gradient.
+    fn backward(&self, inputs: [Operand<'_>; N], output: Operand<'_>, grad: Operand<'_>) -> [Vec<f32>; N];
+}
+
+/// Runs a kernel on tensors.
+pub fn apply<const N: usize, const D: usize>(kernel: impl Kernel<N>, inputs: [AnyTensor; N]) -> Tensor<D>
+where
+    [AnyTensor; N]: Arity<N>,
+{
+    Tensor::from_dispatch(inputs.dispatch(Arc::new(kernel)))
+}
+
+/// A tensor of any rank on its way into [`apply`].
+pub type AnyTensor = burn::backend::DispatchTensor;
+
+/// Numbers of inputs for which the bridge is built.
+pub trait Arity<const N: usize> {
+    /// Sends the tensors through burn's dispatch.
+    fn dispatch(self, kernel: Arc<dyn Kernel<N>>) -> AnyTensor;
+}
+
+/// A backend that gives kernels access to its memory.
+trait RunsKernels: Backend {
+    fn forward<const N: usize>(kernel: &dyn Kernel<N>, inputs: &[FloatTensor<Self>; N]) -> FloatTensor<Self>;
+
+    fn backward<const N: usize>(
+        kernel: &dyn Kernel<N>,
+        inputs: &[FloatTensor<Self>; N],
+        output: &FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; N];
+}
+
+impl RunsKernels for Flex {
+    fn forward<const N: usize>(kernel: &dyn Kernel<N>, inputs: &[FlexTensor; N]) -> FlexTensor {
+        let inputs = inputs.each_ref().map(FlexTensor::to_contiguous);
+        let shapes = inputs.each_ref().map(shape_of);
+        let (shape, data) = kernel.forward(std::array::from_fn(|i| operand(&inputs[i], &shapes[i])));
+        tensor(&shape, data)
+    }
+
+    fn backward<const N: usize>(
+        kernel: &dyn Kernel<N>,
+        inputs: &[FlexTensor; N],
+        output: &FlexTensor,
+        grad: FlexTensor,
+    ) -> [FlexTensor; N] {
+        let inputs = inputs.each_ref().map(FlexTensor::to_contiguous);
+        let shapes = inputs.each_ref().map(shape_of);
+        let (output, grad) = (output.to_contiguous(), grad.to_contiguous());
+        let shape = shape_of(&output);
+        let operands = std::array::from_fn(|i| operand(&inputs[i], &shapes[i]));
+        let gradients = kernel.backward(operands, operand(&output, &shape), operand(&grad, &shape));
+        let mut shapes = shapes.into_iter();
+        gradients.map(|data| tensor(&shapes.next().unwrap_or_default(), data))
+    }
+}
+
+fn shape_of(tensor: &FlexTensor) -> Vec<usize> {
+    tensor.layout().shape().to_vec()
+}
+
+fn operand<'a>(tensor: &'a FlexTensor, shape: &'a [usize]) -> Operand<'a> {
+    let data = tensor.as_slice::<f32>();
+    let data = data.unwrap_or_else(|| panic!("operators take f32 tensors; this one is {:?}", tensor.dtype()));
+    Operand { shape, data }
+}
+
+fn tensor(shape: &[usize], data: Vec<f32>) -> FlexTensor {
+    assert_eq!(shape.iter().product::<usize>(), data.len(), "a kernel's result does not fill its shape");
+    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
+}
+
+macro_rules! arities {
+    ($($name:ident $count:literal ($($input:ident),+));+ $(;)?) => {
+        #[backend_extension(Flex, Autodiff)]
+        trait KernelBackend: Backend {
+            $(fn $name(
+                kernel: Arc<dyn Kernel<$count>>,
+                $($input: FloatTensor<Self>),+
+            ) -> FloatTensor<Self>;)+
+        }
+
+        impl KernelBackend for Flex {
+            $(fn $name(kernel: Arc<dyn Kernel<$count>>, $($input: FlexTensor),+) -> FlexTensor {
+                <Flex as RunsKernels>::forward(&*kernel, &[$($input),+])
+            })+
+        }
+
+        impl<B: KernelBackend + RunsKernels, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
+            $(fn $name(
+                kernel: Arc<dyn Kernel<$count>>,
+                $($input: FloatTensor<Self>),+
+            ) -> FloatTensor<Self> {
+                let node = KernelNode.prepare::<C>([$($input.node()),+]).compute_bound().stateful();
+                let inputs = [$($input.into_parts().0),+];
+                let output = B::forward(&*kernel, &inputs);
+                match node {
+                    OpsKind::Tracked(node) => node.finish((kernel, inputs, output.clone()), output),
+                    OpsKind::UnTracked(node) => node.finish(output),
+                }
+            })+
+        }
+
+        $(impl Arity<$count> for [AnyTensor; $count] {
+            fn dispatch(self, kernel: Arc<dyn Kernel<$count>>) -> AnyTensor {
+                let [$($input),+] = self;
+                <Dispatch as KernelBackend>::$name(kernel, $($input),+)
+            }
+        })+
+    };
+}
+
+arities! {
+    kernel_1 1 (a);
+    kernel_2 2 (a, b);
+    kernel_3 3 (a, b, c);
+    kernel_6 6 (a, b, c, d, e, f);
+}
+
+#[derive(Debug)]
+struct KernelNode;
+
+impl<B: RunsKernels, const N: usize> Backward<B, N> for KernelNode {
+    type State = (Arc<dyn Kernel<N>>, [FloatTensor<B>; N], FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (kernel, inputs, output) = ops.state;
+        let gradients = B::backward(&*kernel, &inputs, &output, grad);
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(parent) = parent {
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
+    }
+}
