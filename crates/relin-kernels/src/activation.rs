@@ -36,7 +36,7 @@ impl Activation {
                 out,
                 x,
                 #[inline(always)]
-                |x| x * gelu_tanh_gate(x).0,
+                |x| x * gelu_tanh_argument(x).0.sigmoid(),
             ),
             Self::Silu => map(
                 out,
@@ -99,29 +99,32 @@ fn gelu_slope<R: FastMath>(x: R) -> R {
     cdf + x * pdf
 }
 
-/// `(1 + tanh u)/2 = σ(2u)`, which does not cancel for negative `u`, and `2 du/dx`.
+/// `2u` and `2 du/dx` for `u = √(2/π) (x + 0.044715 x³)`; the gate is `(1 + tanh u)/2 = σ(2u)`, which does not
+/// cancel for negative `u`.
 #[inline(always)]
-fn gelu_tanh_gate<R: FastMath>(x: R) -> (R, R) {
+fn gelu_tanh_argument<R: FastMath>(x: R) -> (R, R) {
     let (slope, cubic) = (R::from_f64(2.0 * 0.797_884_560_802_865_4), R::from_f64(0.044_715));
     // The gate is 0 or 1 long before; the cube must not overflow.
     let limit = R::from_f64(1e3);
     let x = if x > limit { limit } else { x };
     let x = if x < -limit { -limit } else { x };
     let square = cubic * x * x;
-    ((slope * (x + x * square)).sigmoid(), slope * (R::ONE + R::from_f64(3.0) * square))
+    (slope * (x + x * square), slope * (R::ONE + R::from_f64(3.0) * square))
 }
 
+/// `σ(2u) + x σ′(2u) 2 du/dx`.
 #[inline(always)]
 fn gelu_tanh_slope<R: FastMath>(x: R) -> R {
-    let (gate, inner) = gelu_tanh_gate(x);
-    gate + x * (gate * (R::ONE - gate) * inner)
+    let (argument, inner) = gelu_tanh_argument(x);
+    let (gate, slope) = argument.sigmoid_and_slope();
+    gate + x * (slope * inner)
 }
 
-/// `σ + x σ (1 − σ)`.
+/// `σ + x σ′`.
 #[inline(always)]
 fn silu_slope<R: FastMath>(x: R) -> R {
-    let gate = x.sigmoid();
-    gate + x * (gate * (R::ONE - gate))
+    let (gate, slope) = x.sigmoid_and_slope();
+    gate + x * slope
 }
 
 #[cfg(test)]
@@ -133,7 +136,7 @@ mod tests {
 
     fn printed(kind: Activation, x: f64) -> f64 {
         match kind {
-            Activation::Gelu => 0.5 * x * (1.0 + FastMath::erf(x / 2f64.sqrt())),
+            Activation::Gelu => 0.5 * x * (1.0 + (x / 2f64.sqrt()).fast_erf()),
             Activation::GeluTanh => {
                 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }

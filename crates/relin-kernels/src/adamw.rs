@@ -94,7 +94,7 @@ impl<R: Real> Update<R> {
             step: real(adamw.lr / correction(adamw.beta1)),
             inverse_root_correction: real(1.0 / correction(adamw.beta2).sqrt()),
             eps: real(adamw.eps),
-            decay: real(1.0 - adamw.lr * adamw.weight_decay),
+            decay: real(adamw.lr * adamw.weight_decay),
         }
     }
 
@@ -103,8 +103,9 @@ impl<R: Real> Update<R> {
         let g = gradient * self.gradient_scale;
         let m = self.beta1 * *first + self.one_minus_beta1 * g;
         let v = self.beta2 * *second + self.one_minus_beta2 * (g * g);
-        *parameter =
-            *parameter * self.decay - self.step * m / (v.sqrt() * self.inverse_root_correction + self.eps);
+        let adam = self.step * m / (v.sqrt() * self.inverse_root_correction + self.eps);
+        // Not θ (1 − lr λ): in f32 that factor would lose most digits of lr λ.
+        *parameter -= adam + self.decay * *parameter;
         (*first, *second) = (m, v);
     }
 }

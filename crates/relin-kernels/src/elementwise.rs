@@ -14,7 +14,11 @@ pub(crate) fn map<R: Real>(out: &mut [R], x: &[R], f: impl Fn(R) -> R + Sync) {
     out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(out, x)| {
         dispatch(
             #[inline(always)]
-            || out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x)),
+            || {
+                for (o, &x) in out.iter_mut().zip(x) {
+                    *o = f(x);
+                }
+            },
         );
     });
 }
@@ -27,7 +31,11 @@ pub(crate) fn map2<R: Real>(out: &mut [R], x: &[R], y: &[R], f: impl Fn(R, R) ->
     out.par_chunks_mut(BLOCK).zip(inputs).for_each(|(out, (x, y))| {
         dispatch(
             #[inline(always)]
-            || out.iter_mut().zip(x.iter().zip(y)).for_each(|(o, (&x, &y))| *o = f(x, y)),
+            || {
+                for (o, (&x, &y)) in out.iter_mut().zip(x.iter().zip(y)) {
+                    *o = f(x, y);
+                }
+            },
         );
     });
 }

@@ -70,7 +70,7 @@ fn fold_lanes<R: Real>(mut lanes: [R; LANES]) -> R {
     let mut half = LANES / 2;
     while half > 0 {
         for l in 0..half {
-            lanes[l] = lanes[l] + lanes[l + half];
+            lanes[l] += lanes[l + half];
         }
         half /= 2;
     }

@@ -168,7 +168,7 @@ impl<'a, R: FastMath> Slice<'a, R> {
                 let scale = scale * (parts[r].max - top).fast_exp();
                 dispatch(
                     #[inline(always)]
-                    || dlogits.iter_mut().for_each(|d| *d = *d * scale),
+                    || dlogits.iter_mut().for_each(|d| *d *= scale),
                 );
                 if let Some(d) = dlogits.get_mut((self.targets[r] as usize).wrapping_sub(block * CLASSES)) {
                     *d -= factor;

@@ -107,7 +107,7 @@ fn row_gradient<R: FastMath>(dlogits: &mut [R], logits: &[R], target: usize, fac
                 |l| (l - top).fast_exp(),
             );
             let scale = factor / total;
-            dlogits.iter_mut().for_each(|d| *d = *d * scale);
+            dlogits.iter_mut().for_each(|d| *d *= scale);
             dlogits[target] -= factor;
         },
     );

@@ -167,7 +167,7 @@ impl<R: FastMath> Head<R> {
             }
         }
         let scale = self.scale;
-        self.dq.iter_mut().for_each(|d| *d = *d * scale);
+        self.dq.iter_mut().for_each(|d| *d *= scale);
         self.free_inputs();
     }
 

@@ -212,7 +212,7 @@ impl<R: FastMath> Online<R> {
                     self.max[r] = top;
                     if shrink != R::ONE {
                         let sum = &mut self.sum[r * self.value_dim..][..self.value_dim];
-                        sum.iter_mut().for_each(|o| *o = *o * shrink);
+                        sum.iter_mut().for_each(|o| *o *= shrink);
                     }
                 }
             },
