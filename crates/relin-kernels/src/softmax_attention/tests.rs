@@ -81,11 +81,11 @@ fn segment(start: usize, len: usize, offset: i64) -> Segment {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for causal in [true, false] {
-        for time in [1, 2, 63, 64, 65, 200] {
+        for time in [1, 2, 63, 64, 65, 127, 128, 129, 200, 300] {
             cases.push(Case::own(dense(2, time, 7), 2 * time, causal));
         }
         cases.push(Case::own(Vec::new(), 3, causal));
-        cases.push(Case::own(packed(&[0, 70, 70, 71, 140]).unwrap(), 145, causal));
+        cases.push(Case::own(packed(&[0, 70, 70, 71, 340]).unwrap(), 345, causal));
         cases.push(Case::own(right_padded(&[3, 0, 66], 67).unwrap(), 201, causal));
         let queries = vec![segment(1, 5, 130), segment(8, 70, 0)];
         cases.push(Case::new(queries, vec![segment(0, 135, 0), segment(140, 3, 20)], (80, 143), causal));
