@@ -5,10 +5,23 @@
 //! Letters used throughout: `N` tokens (all sequences of a batch laid end to end), `H` heads, `K` key width, `K'`
 //! encoded key width, `V` value width, `C` chunk length. A `lag` is key position minus query position, `t − s`.
 
+pub mod activation;
+pub mod adamw;
+pub mod cross_entropy;
+pub mod dropout;
+mod elementwise;
+pub mod embedding;
 pub mod encoding;
+pub mod fast_math;
 pub mod feature_map;
 pub mod linear_attention;
 pub mod matmul;
+pub mod norm;
 pub mod real;
+mod reduce;
 pub mod rng;
 pub mod segments;
+pub mod simd;
+pub mod softmax_attention;
+#[cfg(test)]
+mod testing;

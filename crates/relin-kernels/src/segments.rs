@@ -23,40 +23,55 @@ impl Segment {
     }
 }
 
-/// Which keys a query sees.
+/// Which keys a query sees: the i-th segment of queries looks at the i-th segment of keys.
+///
+/// Tokens outside all segments are never read; their outputs and gradients are 0.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a> {
-    /// Those of its own segment up to its own position; queries, keys and values share their tokens.
-    Causal(&'a [Segment]),
-    /// All keys of the key segment with the same index; lengths may differ.
+    /// Keys whose absolute position (`offset + index`) is at most the query's.
+    Causal {
+        /// Segments of the query tokens.
+        queries: &'a [Segment],
+        /// Segments of the key tokens.
+        keys: &'a [Segment],
+    },
+    /// All keys.
     Full {
         /// Segments of the query tokens.
         queries: &'a [Segment],
-        /// Segments of the key and value tokens.
+        /// Segments of the key tokens.
         keys: &'a [Segment],
     },
 }
 
 impl<'a> Mask<'a> {
+    /// Causal self-attention: queries and keys are the same tokens.
+    pub fn causal(segments: &'a [Segment]) -> Self {
+        Self::Causal { queries: segments, keys: segments }
+    }
+
+    /// Bidirectional self-attention: queries and keys are the same tokens.
+    pub fn full(segments: &'a [Segment]) -> Self {
+        Self::Full { queries: segments, keys: segments }
+    }
+
     /// Segments of the query tokens.
     pub fn queries(&self) -> &'a [Segment] {
         match *self {
-            Self::Causal(segments) => segments,
-            Self::Full { queries, .. } => queries,
+            Self::Causal { queries, .. } | Self::Full { queries, .. } => queries,
         }
     }
 
     /// Segments of the key and value tokens.
     pub fn keys(&self) -> &'a [Segment] {
         match *self {
-            Self::Causal(segments) => segments,
-            Self::Full { keys, .. } => keys,
+            Self::Causal { keys, .. } | Self::Full { keys, .. } => keys,
         }
     }
 
     /// True if a query sees no later key.
     pub fn is_causal(&self) -> bool {
-        matches!(self, Self::Causal(_))
+        matches!(self, Self::Causal { .. })
     }
 
     /// Checks the segments against the numbers of query and key tokens, and against each other.

@@ -160,7 +160,7 @@ impl<R: Real> LinearAttention<R> {
         self.check(mask, inputs);
         let encoder = self.encoding.bind(inputs.params);
         let parts = self.for_each_head(mask, inputs, &*encoder, |head| match mask {
-            Mask::Causal(_) => chunked::forward(head),
+            Mask::Causal { .. } => chunked::forward(head),
             Mask::Full { .. } => bidirectional::forward(head),
         });
         let mut output = Output {
@@ -198,7 +198,7 @@ impl<R: Real> LinearAttention<R> {
         let encoder = self.encoding.bind(inputs.params);
         let cotangent = head::Cotangent { out, d_out, d_state };
         let parts = self.for_each_head(mask, inputs, &*encoder, |head| match mask {
-            Mask::Causal(_) => chunked::backward(head, cotangent),
+            Mask::Causal { .. } => chunked::backward(head, cotangent),
             Mask::Full { .. } => bidirectional::backward(head, cotangent),
         });
         let gather =
@@ -260,6 +260,10 @@ impl<R: Real> LinearAttention<R> {
         if let Err(error) = mask.validate(inputs.q.len() / (h * k), inputs.k.len() / (h * k)) {
             panic!("{error}");
         }
+        assert!(
+            !mask.is_causal() || mask.queries() == mask.keys(),
+            "causal linear attention takes queries and keys from the same tokens; earlier keys come as a state"
+        );
         if let Some(initial) = inputs.initial {
             let batch = mask.queries().len();
             assert_eq!(

@@ -114,7 +114,7 @@ pub struct Layout {
 impl Layout {
     pub fn mask(&self) -> Mask<'_> {
         match self.causal {
-            true => Mask::Causal(&self.queries),
+            true => Mask::causal(&self.queries),
             false => Mask::Full { queries: &self.queries, keys: &self.keys },
         }
     }

@@ -102,7 +102,7 @@ fn fact_3_the_encoded_denominator_can_vanish_and_the_plain_one_cannot() {
         k[K..].fill(-9.0);
         let segments = dense(1, 2, 0);
         let inputs = Inputs { q: &[0.0; 2 * K], k: &k, v: &[1.0, 1.0], params: &[], initial: None };
-        attention.forward(Mask::Causal(&segments), inputs).out[1]
+        attention.forward(Mask::causal(&segments), inputs).out[1]
     };
     assert!(run(Normalizer::Encoded) < -1e6, "clamped to ε, the quotient explodes");
     let plain = run(Normalizer::Plain);

@@ -210,10 +210,10 @@ fn fast_transformers() {
                 );
             }
         };
-        check("causal", run(&[Mask::Causal(&all)]));
-        check("full", run(&[Mask::Full { queries: &all, keys: &all }]));
+        check("causal", run(&[Mask::causal(&all)]));
+        check("full", run(&[Mask::full(&all)]));
         check("full.ragged", run(&[Mask::Full { queries: &all, keys: &ragged }]));
-        check("causal.ragged", run(&[Mask::Causal(&ragged), Mask::Full { queries: &beyond, keys: &ragged }]));
+        check("causal.ragged", run(&[Mask::causal(&ragged), Mask::Full { queries: &beyond, keys: &ragged }]));
         check_recurrent(&golden, name, &attention, &q, &k, &v);
     }
 }
@@ -272,7 +272,7 @@ fn fla_naive() {
         let attention = plain(FeatureMap::Elu1, normalizer);
         let state = State { s: s.clone(), z: attention.zero_state(B).z };
         let inputs = Inputs { q: &q, k: &k, v: &v, params: &[], initial: Some(&state) };
-        let output = attention.forward(Mask::Causal(&segments), inputs);
+        let output = attention.forward(Mask::causal(&segments), inputs);
         let out: Vec<f64> = output.out.iter().map(|x| x * scale).collect();
         let get = |part: &str| golden.get(&format!("N37.D16.elu1.{case}.{part}"));
         assert_close(case, &out, &get("out"), F32_ROUNDING);
@@ -325,12 +325,12 @@ fn worked_example() {
             };
             attention.forward(mask, Inputs { q: &q, k: &k, v: &v, params: &[], initial: None }).out
         };
-        let causal = Mask::Causal(&segments);
+        let causal = Mask::causal(&segments);
         let normalizers = [Normalizer::None, Normalizer::Encoded, Normalizer::Plain];
         for (normalizer, row) in normalizers.into_iter().zip(&rows) {
             assert_close(&format!("{encoding:?} {normalizer:?}"), &run(normalizer, causal)[4..], row, 2e-6);
         }
-        let full = Mask::Full { queries: &segments, keys: &segments };
+        let full = Mask::full(&segments);
         assert_close(&format!("{encoding:?} full"), &run(Normalizer::None, full)[..2], &rows[3], 1e-6);
     }
 }

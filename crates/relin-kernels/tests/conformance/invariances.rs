@@ -86,7 +86,7 @@ fn shifting_all_positions_changes_nothing() {
     each(|what, attention| {
         let (_, layout) = layouts(11).swap_remove(0);
         let data = Data::new(&attention, &layout, false, 5);
-        let run = |offset| attention.forward(Mask::Causal(&dense(2, 11, offset)), data.inputs()).out;
+        let run = |offset| attention.forward(Mask::causal(&dense(2, 11, offset)), data.inputs()).out;
         assert_close(what, &run(1_000_000), &run(0), 1e-9);
     });
 }
@@ -106,13 +106,13 @@ fn packed_is_batched_is_single_to_the_bit() {
             packed.push(Segment { start, len, offset: 0 });
             start += len;
         }
-        let together = attention.forward(Mask::Causal(&packed), inputs);
+        let together = attention.forward(Mask::causal(&packed), inputs);
         for (row, segment) in packed.iter().enumerate() {
             let rows =
                 |x: &'_ [f64], width: usize| x[segment.start * width..][..segment.len * width].to_vec();
             let (q, k, v) = (rows(&q, heads_k), rows(&k, heads_k), rows(&v, heads_v));
             let single = Inputs { q: &q, k: &k, v: &v, params: &params, initial: None };
-            let alone = attention.forward(Mask::Causal(&dense(1, segment.len, 0)), single);
+            let alone = attention.forward(Mask::causal(&dense(1, segment.len, 0)), single);
             assert_eq!(rows(&together.out, heads_v), alone.out, "{what}");
             let size = alone.state.s.len();
             assert_eq!(&together.state.s[row * size..][..size], alone.state.s, "{what}");
@@ -126,15 +126,15 @@ fn split_anywhere_is_whole() {
     each(|what, attention| {
         let (_, layout) = layouts(time).swap_remove(0);
         let data = Data::new(&attention, &layout, true, 5);
-        let whole = attention.forward(Mask::Causal(&dense(2, time, 7)), data.inputs());
+        let whole = attention.forward(Mask::causal(&dense(2, time, 7)), data.inputs());
         for cut in 0..=time {
             let part = |from: usize, len: usize| -> Vec<Segment> {
                 let segment = |row| Segment { start: row * time + from, len, offset: 7 + from as i64 };
                 (0..2).map(segment).collect()
             };
-            let first = attention.forward(Mask::Causal(&part(0, cut)), data.inputs());
+            let first = attention.forward(Mask::causal(&part(0, cut)), data.inputs());
             let resumed = Inputs { initial: Some(&first.state), ..data.inputs() };
-            let second = attention.forward(Mask::Causal(&part(cut, time - cut)), resumed);
+            let second = attention.forward(Mask::causal(&part(cut, time - cut)), resumed);
             let out: Vec<f64> = first.out.iter().zip(&second.out).map(|(a, b)| a + b).collect();
             assert_close(&format!("{what}, cut at {cut}"), &out, &whole.out, 1e-9);
             assert_close(&format!("{what}, cut at {cut}: S"), &second.state.s, &whole.state.s, 1e-12);
@@ -171,9 +171,9 @@ fn long_sums_stay_accurate_in_single_precision() {
     let v: Vec<f32> = normals::<f32>(3, time * HEADS * VALUE_DIM).iter().map(|x| x + 1.0).collect();
     let segments = dense(1, time, 0);
     let got =
-        single.forward(Mask::Causal(&segments), Inputs { q: &q, k: &k, v: &v, params: &[], initial: None });
+        single.forward(Mask::causal(&segments), Inputs { q: &q, k: &k, v: &v, params: &[], initial: None });
     let (q, k, v) = (cast::<_, f64>(&q), cast::<_, f64>(&k), cast::<_, f64>(&v));
     let inputs = Inputs { q: &q, k: &k, v: &v, params: &[], initial: None };
-    let expected = exact.forward(Mask::Causal(&segments), inputs);
+    let expected = exact.forward(Mask::causal(&segments), inputs);
     assert_close("out", &got.out, &expected.out, 1e-6);
 }

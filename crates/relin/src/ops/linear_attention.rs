@@ -9,9 +9,9 @@ use super::bridge::{Kernel, Operand, apply};
 /// Segments that a kernel may keep.
 #[derive(Clone, Debug)]
 pub enum OwnedMask {
-    /// See [`Mask::Causal`].
+    /// Causal self-attention over these segments.
     Causal(Vec<Segment>),
-    /// See [`Mask::Full`].
+    /// Every query sees all keys of its segment.
     Full {
         /// Segments of the query tokens.
         queries: Vec<Segment>,
@@ -24,7 +24,7 @@ impl OwnedMask {
     /// The mask that kernels take.
     pub fn as_mask(&self) -> Mask<'_> {
         match self {
-            Self::Causal(segments) => Mask::Causal(segments),
+            Self::Causal(segments) => Mask::causal(segments),
             Self::Full { queries, keys } => Mask::Full { queries, keys },
         }
     }
