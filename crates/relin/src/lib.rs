@@ -1,1 +1,4 @@
 //! relin
+
+pub mod data;
+pub mod tokenizer;
