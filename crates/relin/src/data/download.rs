@@ -71,7 +71,9 @@ fn check(program: &str, subject: &str, output: &Output) -> Result<(), DataError>
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr);
-    Err(failed(program, &output.status.to_string(), subject, message.trim()))
+    // After retries, a program has said the same several times.
+    let last = message.lines().last().unwrap_or_default();
+    Err(failed(program, &output.status.to_string(), subject, last.trim()))
 }
 
 fn failed(program: &str, status: &str, subject: &str, message: &str) -> DataError {

@@ -93,10 +93,9 @@ impl TokenStore {
             }
             Tokens::File { map, header } => {
                 let bytes = &map[HEADER + range.start * header.width..HEADER + range.end * header.width];
-                for (token, bytes) in out.iter_mut().zip(bytes.chunks_exact(header.width)) {
-                    let mut word = [0; 4];
-                    word[..header.width].copy_from_slice(bytes);
-                    *token = u32::from_le_bytes(word);
+                match header.width {
+                    2 => fill(out, bytes, |two| u16::from_le_bytes(two).into()),
+                    _ => fill(out, bytes, u32::from_le_bytes),
                 }
             }
         }
@@ -115,6 +114,11 @@ impl TokenStore {
         }
         Ok(())
     }
+}
+
+fn fill<const WIDTH: usize>(out: &mut [u32], bytes: &[u8], token: fn([u8; WIDTH]) -> u32) {
+    let (words, _) = bytes.as_chunks::<WIDTH>();
+    out.iter_mut().zip(words).for_each(|(out, &word)| *out = token(word));
 }
 
 fn from_cache(
