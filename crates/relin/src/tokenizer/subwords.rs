@@ -1,7 +1,7 @@
 //! Tokenizers run by the `tokenizers` crate: BPE trained here, and any `tokenizer.json`.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::models::TrainerWrapper;
@@ -36,7 +36,7 @@ impl Subwords {
         inner.train(&mut TrainerWrapper::BpeTrainer(trainer), pieces).map_err(failed)?;
         match unreadable {
             Some(error) => Err(error),
-            None => Ok(Self::new(inner, TokenizerKind::Bpe { vocab_size }, true)),
+            None => Ok(Self::new(inner, None, true)),
         }
     }
 
@@ -48,16 +48,16 @@ impl Subwords {
         inner.with_padding(None);
         let level = |key: &str| document[key]["type"] == "ByteLevel";
         let is_bpe = document["model"]["type"] == "BPE" && level("pre_tokenizer") && level("decoder");
-        let mut this = Self::new(inner, TokenizerKind::File(path.to_owned()), level("decoder"));
-        if is_bpe {
-            this.kind = TokenizerKind::Bpe { vocab_size: this.vocab_size };
-        }
-        Ok(this)
+        let file = (!is_bpe).then(|| path.to_owned());
+        Ok(Self::new(inner, file, level("decoder")))
     }
 
-    fn new(inner: tokenizers::Tokenizer, kind: TokenizerKind, byte_level: bool) -> Self {
+    /// `file` names a tokenizer that is no byte-level BPE.
+    fn new(inner: tokenizers::Tokenizer, file: Option<PathBuf>, byte_level: bool) -> Self {
         let vocabulary = inner.get_vocab(true);
         let vocab_size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
+        // The size there is, not the one asked for: a short text has fewer pairs to merge.
+        let kind = file.map_or(TokenizerKind::Bpe { vocab_size }, TokenizerKind::File);
         let spellings = byte_level.then(|| bytes::spellings(&vocabulary, vocab_size));
         Self { inner, kind, vocab_size, spellings }
     }

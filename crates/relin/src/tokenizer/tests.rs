@@ -44,6 +44,16 @@ fn ids_are_as_documented() {
 }
 
 #[test]
+fn a_short_text_gives_a_smaller_vocabulary() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = train(TokenizerKind::Bpe { vocab_size: 5000 }, "abab");
+    assert_eq!(tokenizer.kind(), TokenizerKind::Bpe { vocab_size: tokenizer.vocab_size() });
+    assert!((257..300).contains(&tokenizer.vocab_size()));
+    tokenizer.save(folder.path().join("tokenizer.json")).unwrap();
+    assert_eq!(Tokenizer::load(folder.path()).unwrap().kind(), tokenizer.kind());
+}
+
+#[test]
 fn training_is_deterministic() {
     let text: &'static str = crate::data::QUICKSTART;
     let [a, b] = [0, 1].map(|_| train(TokenizerKind::Bpe { vocab_size: 512 }, text));
