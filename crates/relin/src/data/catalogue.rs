@@ -1,0 +1,294 @@
+//! The sets that have a name: carried by the binary, fetched, or made. What `relin data` shows and does.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use relin_kernels::rng::Rng;
+use serde::Serialize;
+
+pub use super::generators::Generator;
+
+use super::download::{self, DOWNLOADERS, Downloader};
+use super::files::{hash_file, replace_file, temporary_beside};
+use super::generators::{ADDITION, COPY};
+use super::names::nearest;
+use super::{DataError, QUICKSTART};
+
+/// A set of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Set {
+    /// What recipes and `relin data` call it; its file is `NAME.txt`.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// Licence of the text, or what is known of it.
+    pub licence: &'static str,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a set comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// The binary.
+    Carried(&'static str),
+    /// The network.
+    Fetched(Remote),
+    /// A rule.
+    Made(Generator),
+}
+
+/// A file on the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote {
+    /// Its address.
+    pub url: &'static str,
+    /// SHA-256 of the file as it lies there.
+    pub sha256: &'static str,
+    /// Its size.
+    pub bytes: u64,
+    /// The command that reads it (named last) and writes the text, such as `["gzip", "-dc"]`; empty for plain text.
+    pub unpack: &'static [&'static str],
+}
+
+/// The catalogue: a new set is a new entry.
+pub const SETS: &[Set] = &[
+    Set {
+        name: "quickstart",
+        about: "documents and sources of relin itself, carried by the binary",
+        licence: "MIT OR Apache-2.0",
+        origin: Origin::Carried(QUICKSTART),
+    },
+    Set {
+        name: "tinyshakespeare",
+        about: "40 000 lines of Shakespeare's plays, as collected for char-rnn",
+        licence: "public domain (text); collected by Andrej Karpathy",
+        origin: Origin::Fetched(Remote {
+            url: "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+            sha256: "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            bytes: 1_115_394,
+            unpack: &[],
+        }),
+    },
+    Set {
+        name: "addition",
+        about: "sums, one a line: 37+85=122",
+        licence: "none: made by rule",
+        origin: Origin::Made(ADDITION),
+    },
+    Set {
+        name: "copy",
+        about: "words to repeat, one a line: abcde|abcde",
+        licence: "none: made by rule",
+        origin: Origin::Made(COPY),
+    },
+];
+
+/// A line of `relin data list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The set.
+    pub name: &'static str,
+    /// `carried`, `fetched` or `made`.
+    pub origin: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Licence of the text.
+    pub licence: &'static str,
+    /// Size of the text or of the file to fetch; absent where it depends on options.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Address of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<&'static str>,
+    /// What `size` means to `make`, and its default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// Whether recipes can name it now: always for a carried one, else if its file is in the data folder.
+    pub here: bool,
+}
+
+/// What `get` and `make` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Written {
+    /// The set.
+    pub name: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of the text.
+    pub sha256: String,
+}
+
+/// Options of `make`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MakeOptions {
+    /// Lines to write.
+    pub lines: u64,
+    /// Same seed, same text.
+    pub seed: u64,
+    /// How large the problems are: see [`Row::size`].
+    pub size: Option<u64>,
+}
+
+impl Default for MakeOptions {
+    fn default() -> Self {
+        Self { lines: 20_000, seed: 0, size: None }
+    }
+}
+
+/// The folder where recipes find sets by name: the variable `RELIN_DATA`, else `data`.
+pub fn folder() -> PathBuf {
+    env::var_os("RELIN_DATA").filter(|value| !value.is_empty()).map_or_else(|| "data".into(), PathBuf::from)
+}
+
+/// All sets.
+pub fn list() -> Vec<Row> {
+    SETS.iter().map(|set| row(set, &folder())).collect()
+}
+
+fn row(set: &Set, folder: &Path) -> Row {
+    let Set { name, about, licence, origin } = *set;
+    let here = folder.join(file_name(name)).is_file();
+    let row = Row { name, origin: "carried", about, licence, bytes: None, url: None, size: None, here };
+    match origin {
+        Origin::Carried(text) => Row { bytes: Some(text.len() as u64), here: true, ..row },
+        Origin::Fetched(remote) => {
+            Row { origin: "fetched", bytes: Some(remote.bytes), url: Some(remote.url), ..row }
+        }
+        Origin::Made(generator) => {
+            let size = format!("{}, {} by default", generator.size_means, generator.default_size);
+            Row { origin: "made", size: Some(size), ..row }
+        }
+    }
+}
+
+/// Fetches a set into `out` as `NAME.txt`; `from` is a copy of the remote file, to take instead of the network.
+///
+/// # Errors
+/// No such set, a set that is made, no program to download with, a failed download, a wrong checksum.
+pub fn get(name: &str, out: &Path, from: Option<&Path>) -> Result<Written, DataError> {
+    let set = find(name)?;
+    match set.origin {
+        Origin::Fetched(remote) => fetch(set.name, &remote, out, from, &DOWNLOADERS),
+        _ => Err(DataError::WrongVerb { name: name.to_owned(), verb: "make" }),
+    }
+}
+
+/// Writes a set that needs no network to `out`: a file, or a folder that then gets `NAME.txt`.
+///
+/// # Errors
+/// No such set, a set that is fetched, options out of bounds, a file that cannot be written.
+pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, DataError> {
+    let set = find(name)?;
+    let path = if out.is_dir() { out.join(file_name(set.name)) } else { out.to_owned() };
+    let write_error = || DataError::io("write", &path);
+    match set.origin {
+        Origin::Fetched(_) => return Err(DataError::WrongVerb { name: name.to_owned(), verb: "get" }),
+        Origin::Carried(text) => {
+            replace_file(&path, |file| file.write_all(text.as_bytes()).map_err(write_error()))?;
+        }
+        Origin::Made(generator) => {
+            let size = checked_size(set.name, &generator, options)?;
+            replace_file(&path, |file| {
+                (0..options.lines)
+                    .map(|line| (generator.line)(&Rng::new(options.seed, line), size))
+                    .try_for_each(|line| writeln!(file, "{line}"))
+                    .map_err(write_error())
+            })?;
+        }
+    }
+    written(set.name, path)
+}
+
+fn checked_size(name: &str, generator: &Generator, options: &MakeOptions) -> Result<u64, DataError> {
+    let size = options.size.unwrap_or(generator.default_size);
+    let checks = [("size", size, generator.largest_size), ("lines", options.lines, u64::MAX)];
+    match checks.into_iter().find(|&(_, found, most)| found == 0 || found > most) {
+        Some((option, found, most)) => {
+            Err(DataError::OptionRange { name: name.to_owned(), option, found, least: 1, most })
+        }
+        None => Ok(size),
+    }
+}
+
+fn fetch(
+    name: &'static str,
+    remote: &Remote,
+    out: &Path,
+    from: Option<&Path>,
+    downloaders: &[Downloader],
+) -> Result<Written, DataError> {
+    let path = out.join(file_name(name));
+    let (packed, text) = (temporary_beside(&path)?, temporary_beside(&path)?);
+    let fetched = || {
+        let origin = match from {
+            Some(file) => {
+                fs::copy(file, &packed).map_err(DataError::io("copy", file))?;
+                file.display().to_string()
+            }
+            None => download::download(remote.url, &packed, downloaders).map(|()| remote.url.to_owned())?,
+        };
+        let (name, expected, found) = (name.to_owned(), remote.sha256.to_owned(), hash_file(&packed)?);
+        if found != expected {
+            return Err(DataError::Checksum { name, origin, expected, found });
+        }
+        download::unpack(remote.unpack, &packed, &text)?;
+        fs::rename(&text, &path).map_err(DataError::io("replace", &path))
+    };
+    let result = fetched();
+    for partial in [packed, text] {
+        // Either may be gone already, by renaming or because nothing was fetched.
+        drop(fs::remove_file(partial));
+    }
+    result.and_then(|()| written(name, path))
+}
+
+fn written(name: &'static str, path: PathBuf) -> Result<Written, DataError> {
+    let bytes = fs::metadata(&path).map_err(DataError::io("read", &path))?.len();
+    let sha256 = hash_file(&path)?;
+    Ok(Written { name, path, bytes, sha256 })
+}
+
+fn file_name(name: &str) -> String {
+    format!("{name}.txt")
+}
+
+fn find(name: &str) -> Result<&'static Set, DataError> {
+    let found = SETS.iter().find(|set| set.name == name);
+    found.ok_or_else(|| DataError::UnknownSet { name: name.to_owned(), hint: hint(name) })
+}
+
+/// `; did you mean …?` where a set's name is near.
+pub(super) fn hint(name: &str) -> String {
+    let near = nearest(name, SETS.iter().map(|set| set.name));
+    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
+/// Where the text of a set is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Carried(&'static str),
+    File(PathBuf),
+}
+
+/// The text of the set `name`, files looked for in `folder`; `None` if no set is called so.
+pub(super) fn locate(name: &str, folder: &Path) -> Result<Option<Place>, DataError> {
+    let Some(set) = SETS.iter().find(|set| set.name == name) else { return Ok(None) };
+    let path = folder.join(file_name(name));
+    let verb = match set.origin {
+        Origin::Carried(text) => return Ok(Some(Place::Carried(text))),
+        Origin::Fetched(_) => "get",
+        Origin::Made(_) => "make",
+    };
+    if path.is_file() {
+        return Ok(Some(Place::File(path)));
+    }
+    Err(DataError::NotHere { name: name.to_owned(), path, verb })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! Text for training: where it comes from, its tokens on disk, its split, its batches, and sets to fetch or make.
+//!
+//! Nothing here is held in memory that grows with the text: files are mapped, tokens are streamed to a file.
+
+mod batch;
+pub mod catalogue;
+mod corpus;
+mod download;
+mod error;
+pub(crate) mod files;
+mod generators;
+pub(crate) mod names;
+mod pieces;
+mod source;
+mod store;
+
+pub use batch::{Batch, EvaluationWindows};
+pub use corpus::{Corpus, CorpusSpec, Sources};
+pub use error::DataError;
+pub use pieces::{Piece, Pieces};
+pub use source::{QUICKSTART, TextSource};
+pub use store::TokenStore;
