@@ -119,7 +119,7 @@ fn naive_gradients(case: &Case) -> Results<f64> {
     let (out, dout) = (case.naive(case.inputs()), case.dout());
     let (mut dq, mut dk, mut dv) =
         (vec![0.0; case.q.len()], vec![0.0; case.k.len()], vec![0.0; case.v.len()]);
-    for pair in case.mask().pairs() {
+    for pair in SIZES.check(case.inputs(), case.mask()).unwrap() {
         for (i, query) in pair.queries.tokens().enumerate() {
             for h in 0..heads {
                 let keys: Vec<usize> = pair.keys.tokens().take(pair.visible(i)).collect();

@@ -5,7 +5,7 @@
 //! kernel's own. Second derivatives are not available; other backends are refused by burn's dispatch.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -27,11 +27,49 @@ pub struct Operand<'a> {
 
 /// An operator on `N` tensors with one result.
 pub trait Kernel<const N: usize>: Debug + Send + Sync + 'static {
-    /// The result's shape and elements.
-    fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>);
+    /// What the forward pass leaves for the backward pass, besides inputs and result.
+    type Saved: Debug + Send + Sync + 'static;
+
+    /// The result's shape and elements, and what to keep.
+    fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>, Self::Saved);
 
     /// The gradient of each input (of its shape) for the result's gradient.
+    fn backward(
+        &self,
+        inputs: [Operand<'_>; N],
+        output: Operand<'_>,
+        grad: Operand<'_>,
+        saved: &Self::Saved,
+    ) -> [Vec<f32>; N];
+}
+
+/// One use of a kernel: the node of the graph that it becomes.
+#[derive(Debug)]
+struct Call<K, S> {
+    kernel: K,
+    saved: OnceLock<S>,
+}
+
+/// [`Call`] without its types, as burn's dispatch carries it.
+pub trait AnyCall<const N: usize>: Debug + Send + Sync + 'static {
+    /// [`Kernel::forward`], keeping what it saves.
+    fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>);
+
+    /// [`Kernel::backward`] with what was kept.
     fn backward(&self, inputs: [Operand<'_>; N], output: Operand<'_>, grad: Operand<'_>) -> [Vec<f32>; N];
+}
+
+impl<const N: usize, K: Kernel<N>> AnyCall<N> for Call<K, K::Saved> {
+    fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>) {
+        let (shape, data, saved) = self.kernel.forward(inputs);
+        assert!(self.saved.set(saved).is_ok(), "a call runs forward once");
+        (shape, data)
+    }
+
+    fn backward(&self, inputs: [Operand<'_>; N], output: Operand<'_>, grad: Operand<'_>) -> [Vec<f32>; N] {
+        let saved = self.saved.get().expect("forward runs before backward");
+        self.kernel.backward(inputs, output, grad, saved)
+    }
 }
 
 /// Runs a kernel on tensors.
@@ -39,7 +77,7 @@ pub fn apply<const N: usize, const D: usize>(kernel: impl Kernel<N>, inputs: [An
 where
     [AnyTensor; N]: Arity<N>,
 {
-    Tensor::from_dispatch(inputs.dispatch(Arc::new(kernel)))
+    Tensor::from_dispatch(inputs.dispatch(Arc::new(Call { kernel, saved: OnceLock::new() })))
 }
 
 /// A tensor of any rank on its way into [`apply`].
@@ -48,15 +86,15 @@ pub type AnyTensor = burn::backend::DispatchTensor;
 /// Numbers of inputs for which the bridge is built.
 pub trait Arity<const N: usize> {
     /// Sends the tensors through burn's dispatch.
-    fn dispatch(self, kernel: Arc<dyn Kernel<N>>) -> AnyTensor;
+    fn dispatch(self, kernel: Arc<dyn AnyCall<N>>) -> AnyTensor;
 }
 
 /// A backend that gives kernels access to its memory.
 trait RunsKernels: Backend {
-    fn forward<const N: usize>(kernel: &dyn Kernel<N>, inputs: &[FloatTensor<Self>; N]) -> FloatTensor<Self>;
+    fn forward<const N: usize>(kernel: &dyn AnyCall<N>, inputs: &[FloatTensor<Self>; N]) -> FloatTensor<Self>;
 
     fn backward<const N: usize>(
-        kernel: &dyn Kernel<N>,
+        kernel: &dyn AnyCall<N>,
         inputs: &[FloatTensor<Self>; N],
         output: &FloatTensor<Self>,
         grad: FloatTensor<Self>,
@@ -64,7 +102,7 @@ trait RunsKernels: Backend {
 }
 
 impl RunsKernels for Flex {
-    fn forward<const N: usize>(kernel: &dyn Kernel<N>, inputs: &[FlexTensor; N]) -> FlexTensor {
+    fn forward<const N: usize>(kernel: &dyn AnyCall<N>, inputs: &[FlexTensor; N]) -> FlexTensor {
         let inputs = inputs.each_ref().map(FlexTensor::to_contiguous);
         let shapes = inputs.each_ref().map(shape_of);
         let (shape, data) = kernel.forward(std::array::from_fn(|i| operand(&inputs[i], &shapes[i])));
@@ -72,7 +110,7 @@ impl RunsKernels for Flex {
     }
 
     fn backward<const N: usize>(
-        kernel: &dyn Kernel<N>,
+        kernel: &dyn AnyCall<N>,
         inputs: &[FlexTensor; N],
         output: &FlexTensor,
         grad: FlexTensor,
@@ -108,20 +146,20 @@ macro_rules! arities {
         #[backend_extension(Flex, Autodiff)]
         trait KernelBackend: Backend {
             $(fn $name(
-                kernel: Arc<dyn Kernel<$count>>,
+                kernel: Arc<dyn AnyCall<$count>>,
                 $($input: FloatTensor<Self>),+
             ) -> FloatTensor<Self>;)+
         }
 
         impl KernelBackend for Flex {
-            $(fn $name(kernel: Arc<dyn Kernel<$count>>, $($input: FlexTensor),+) -> FlexTensor {
+            $(fn $name(kernel: Arc<dyn AnyCall<$count>>, $($input: FlexTensor),+) -> FlexTensor {
                 <Flex as RunsKernels>::forward(&*kernel, &[$($input),+])
             })+
         }
 
         impl<B: KernelBackend + RunsKernels, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
             $(fn $name(
-                kernel: Arc<dyn Kernel<$count>>,
+                kernel: Arc<dyn AnyCall<$count>>,
                 $($input: FloatTensor<Self>),+
             ) -> FloatTensor<Self> {
                 let node = KernelNode.prepare::<C>([$($input.node()),+]).compute_bound().stateful();
@@ -135,7 +173,7 @@ macro_rules! arities {
         }
 
         $(impl Arity<$count> for [AnyTensor; $count] {
-            fn dispatch(self, kernel: Arc<dyn Kernel<$count>>) -> AnyTensor {
+            fn dispatch(self, kernel: Arc<dyn AnyCall<$count>>) -> AnyTensor {
                 let [$($input),+] = self;
                 <Dispatch as KernelBackend>::$name(kernel, $($input),+)
             }
@@ -154,7 +192,7 @@ arities! {
 struct KernelNode;
 
 impl<B: RunsKernels, const N: usize> Backward<B, N> for KernelNode {
-    type State = (Arc<dyn Kernel<N>>, [FloatTensor<B>; N], FloatTensor<B>);
+    type State = (Arc<dyn AnyCall<N>>, [FloatTensor<B>; N], FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);

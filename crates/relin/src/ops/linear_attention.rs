@@ -2,38 +2,9 @@
 
 use burn::tensor::Tensor;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, State};
-use relin_kernels::segments::{Mask, Segment};
 
 use super::bridge::{Kernel, Operand, apply};
-
-/// Segments that a kernel may keep.
-#[derive(Clone, Debug)]
-pub enum OwnedMask {
-    /// Causal self-attention over these segments.
-    Causal(Vec<Segment>),
-    /// Every query sees all keys of its segment.
-    Full {
-        /// Segments of the query tokens.
-        queries: Vec<Segment>,
-        /// Segments of the key and value tokens.
-        keys: Vec<Segment>,
-    },
-}
-
-impl OwnedMask {
-    /// The mask that kernels take.
-    pub fn as_mask(&self) -> Mask<'_> {
-        match self {
-            Self::Causal(segments) => Mask::causal(segments),
-            Self::Full { queries, keys } => Mask::Full { queries, keys },
-        }
-    }
-
-    /// Number of sequences.
-    pub fn sequences(&self) -> usize {
-        self.as_mask().queries().len()
-    }
-}
+use super::mask::OwnedMask;
 
 /// State of linear attention as tensors: `s` `[B, H, K', V]` and `z` `[B, H, Z]`, one row a segment.
 #[derive(Clone, Debug)]
@@ -108,16 +79,18 @@ impl Operator {
 }
 
 impl Kernel<6> for Operator {
-    fn forward(&self, [q, k, v, params, s, z]: [Operand<'_>; 6]) -> (Vec<usize>, Vec<f32>) {
+    type Saved = ();
+
+    fn forward(&self, [q, k, v, params, s, z]: [Operand<'_>; 6]) -> (Vec<usize>, Vec<f32>, ()) {
         let initial = self.initial(s, z);
         let inputs =
             Inputs { q: q.data, k: k.data, v: v.data, params: params.data, initial: initial.as_ref() };
         let output = self.attention.forward(self.mask.as_mask(), inputs);
         if self.stateful {
             let flat = [output.out, output.state.s, output.state.z].concat();
-            return (vec![flat.len()], flat);
+            return (vec![flat.len()], flat, ());
         }
-        (vec![q.shape[0], q.shape[1], self.attention.heads, self.attention.value_dim], output.out)
+        (vec![q.shape[0], q.shape[1], self.attention.heads, self.attention.value_dim], output.out, ())
     }
 
     fn backward(
@@ -125,6 +98,7 @@ impl Kernel<6> for Operator {
         [q, k, v, params, s, z]: [Operand<'_>; 6],
         output: Operand<'_>,
         grad: Operand<'_>,
+        _saved: &(),
     ) -> [Vec<f32>; 6] {
         let initial = self.initial(s, z);
         let inputs =
