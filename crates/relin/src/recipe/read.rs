@@ -54,7 +54,25 @@ impl Reader<'_> {
                 return Err(self.unknown_key(key, unknown, &known));
             }
         }
-        Ok(())
+        self.check_no_encoding(table)
+    }
+
+    /// `type = "none"` has no other key; serde would ignore one.
+    fn check_no_encoding(&self, table: &Table) -> Result<(), RecipeError> {
+        let position = table.get("model").and_then(|model| model.get("position"));
+        let Some(Value::Table(position)) = position else { return Ok(()) };
+        let none = position.get("type").and_then(Value::as_str) == Some("none");
+        match position.keys().find(|key| none && *key != "type") {
+            Some(key) => {
+                let key = format!("model.position.{key}");
+                Err(RecipeError::UnknownKey {
+                    place: self.place(&key),
+                    key,
+                    near: "model.position.type".into(),
+                })
+            }
+            None => Ok(()),
+        }
     }
 
     fn unknown_key(&self, section: &str, key: &str, known: &Json) -> RecipeError {

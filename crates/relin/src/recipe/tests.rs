@@ -123,6 +123,7 @@ fn a_wrong_key_inside_a_position_table_is_found() {
     refuses(&table("family = \"unitry\""), &[], &["`model.position.family`", "did you mean `unitary`"]);
     refuses(&table("theta_base = \"x\""), &[], &["`model.position.theta_base`", "line 3", "a number"]);
     refuses("[model]\nposition = { type = \"lrp\" }", &[], &["`model.position", "did you mean `lrpe`"]);
+    refuses("[model]\nposition = { type = \"none\", seed = 3 }", &[], &["`model.position.seed`", "line 2"]);
     refuses("[model]\nposition = { family = \"unitary\" }", &[], &["`model.position`", "type"]);
 }
 
