@@ -1,2 +1,49 @@
-//! The command line of relin.
-fn main() {}
+//! The command line of relin: relative positional encodings for linear attention.
+
+mod args;
+mod chart_of_run;
+mod failure;
+mod interrupt;
+mod library;
+mod output;
+mod plot;
+mod progress;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use failure::Failure;
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.globals.json, cli.globals.quiet);
+    let result = interrupt::install().and_then(|()| set_threads(&cli)).and_then(|()| run(&cli, &output));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print();
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
+    match &cli.verb {
+        Verb::Train(args) => verbs::train::run(args, &cli.globals, output),
+        Verb::Eval(args) => verbs::eval::run(args, &cli.globals, output),
+        Verb::Generate(args) => verbs::generate::run(args, &cli.globals, output),
+        Verb::Data(args) => verbs::data::run(args, &cli.globals, output),
+        Verb::Doctor => verbs::doctor::run(output),
+    }
+}
+
+/// One pool for the kernels and the backend; it must be made before either uses it.
+fn set_threads(cli: &Cli) -> Result<(), Failure> {
+    let Some(threads) = cli.globals.threads else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+    pool.build_global().map_err(|source| Failure::Threads { threads: threads.get(), source })
+}

@@ -6,7 +6,7 @@ use crate::real::Real;
 
 /// Which nonlinearity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// `x Φ(x)`, Φ the normal distribution (the exact form, with the error function).
     Gelu,

@@ -11,7 +11,7 @@ const ROWS: usize = 64;
 
 /// What is taken out of each row before it is rescaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum NormKind {
     /// Mean and standard deviation: `x̂ = (x − μ)/√(σ² + ε)`.
     Layer,

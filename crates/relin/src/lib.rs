@@ -1,5 +1,11 @@
 //! relin: relative positions for linear attention, as burn modules, models, training and generation.
 
 pub mod data;
+pub mod model;
+pub mod nearest;
+pub mod nn;
 pub mod ops;
+pub mod recipe;
+pub mod runlog;
 pub mod tokenizer;
+pub mod train;

@@ -6,15 +6,17 @@
 //! the number of tokens as it does when every token is added to a long sum.
 
 use super::head::{axpy, dot};
-use super::{LinearAttention, Normalizer, State};
+use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
+use crate::segments::{Mask, Segment};
 
 /// One sequence in the middle of its generation, all heads of one layer.
 #[derive(Debug)]
 pub struct Recurrent<R: Real> {
     attention: LinearAttention<R>,
+    params: Vec<R>,
     encoder: Box<dyn Encoder<R>>,
     memory: Memory<R>,
 }
@@ -46,7 +48,7 @@ impl<R: Real> Recurrent<R> {
     /// Continues from `memory`, with the encoding's parameters bound once.
     pub fn new(attention: LinearAttention<R>, params: &[R], memory: Memory<R>) -> Self {
         let encoder = attention.encoding.bind(params);
-        Self { attention, encoder, memory }
+        Self { attention, params: params.to_vec(), encoder, memory }
     }
 
     /// What has been seen so far.
@@ -83,6 +85,22 @@ impl<R: Real> Recurrent<R> {
         if memory.waiting_k.len() == self.attention.chunk * heads * encoded {
             fold(&self.attention, memory);
         }
+    }
+
+    /// Takes `n` tokens at once, in the chunked form, and gives their outputs.
+    ///
+    /// # Shapes
+    /// - `q`, `k`: `[n, H, K]`; `v`: `[n, H, V]`; result: `[n, H, V]`
+    pub fn steps(&mut self, q: &[R], k: &[R], v: &[R]) -> Vec<R> {
+        let attention = &self.attention;
+        fold(attention, &mut self.memory);
+        let len = v.len() / (attention.heads * attention.value_dim);
+        let segments = [Segment { start: 0, len, offset: self.memory.position }];
+        let inputs = Inputs { q, k, v, params: &self.params, initial: Some(&self.memory.state) };
+        let output = attention.forward(Mask::causal(&segments), inputs);
+        self.memory.state = output.state;
+        self.memory.position += len as i64;
+        output.out
     }
 
     fn rows(&self, side: Side, raw: &[R]) -> Token<R> {

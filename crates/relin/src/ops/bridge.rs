@@ -91,7 +91,8 @@ pub trait Arity<const N: usize> {
 
 /// A backend that gives kernels access to its memory.
 trait RunsKernels: Backend {
-    fn forward<const N: usize>(kernel: &dyn AnyCall<N>, inputs: &[FloatTensor<Self>; N]) -> FloatTensor<Self>;
+    fn forward<const N: usize>(kernel: &dyn AnyCall<N>, inputs: &[FloatTensor<Self>; N])
+    -> FloatTensor<Self>;
 
     fn backward<const N: usize>(
         kernel: &dyn AnyCall<N>,

@@ -1,0 +1,80 @@
+//! Line charts as SVG, readable on light and dark pages.
+
+mod axis;
+mod svg;
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A line.
+    Solid,
+    /// A thin, pale line behind the others.
+    Faint,
+    /// A thin line through dots.
+    Dots,
+}
+
+/// A series of points.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// For the legend; empty for none.
+    label: String,
+    /// Index of the colour.
+    colour: usize,
+    style: Style,
+    points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    /// A series in the colour of that index; points that are not finite leave a gap.
+    pub fn new(label: impl Into<String>, colour: usize, style: Style, points: Vec<(f64, f64)>) -> Self {
+        Self { label: label.into(), colour, style, points }
+    }
+}
+
+/// Linear or logarithmic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scale {
+    #[default]
+    Linear,
+    Log,
+}
+
+/// A line chart.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    title: String,
+    x_label: String,
+    y_label: String,
+    y_scale: Scale,
+    lines: Vec<Line>,
+}
+
+impl Chart {
+    pub fn new(title: impl Into<String>, x_label: impl Into<String>, y_label: impl Into<String>) -> Self {
+        Self {
+            title: title.into(),
+            x_label: x_label.into(),
+            y_label: y_label.into(),
+            y_scale: Scale::Linear,
+            lines: Vec::new(),
+        }
+    }
+
+    /// Adds a line; later ones lie above earlier ones.
+    pub fn line(mut self, line: Line) -> Self {
+        self.lines.push(line);
+        self
+    }
+
+    /// Values on a logarithmic scale; those that are not positive are left out.
+    pub fn log(mut self) -> Self {
+        self.y_scale = Scale::Log;
+        self
+    }
+
+    /// The chart as an SVG document.
+    pub fn svg(&self) -> String {
+        svg::render(self)
+    }
+}

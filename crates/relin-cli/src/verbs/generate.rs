@@ -1,0 +1,100 @@
+//! `relin generate`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::run_folder;
+use crate::args::Globals;
+use crate::failure::Failure;
+use crate::library::{self, GenerateOptions};
+use crate::output::Output;
+use crate::progress::grouped;
+
+const EXAMPLES: &str = "\
+Examples:
+  relin generate runs/quickstart --prompt 'Once upon a time' --max-new-tokens 300
+  relin generate runs/quickstart --prompt-file story.txt --max-new-tokens 0 --save-state story.state
+  relin generate runs/quickstart --load-state story.state --top-p 0.9
+
+The text goes to standard output. A saved state holds all that the model remembers: loading it costs the same
+however long the text before it was.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct GenerateArgs {
+    /// Folder of a trained model
+    run: PathBuf,
+    /// Text to go on from
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    prompt: Option<String>,
+    /// File with the text to go on from
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// Tokens to write
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    max_new_tokens: usize,
+    /// 0 takes the likeliest token always; larger is more random
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    temperature: f64,
+    /// Choose among the N likeliest tokens only
+    #[arg(long, value_name = "N")]
+    top_k: Option<usize>,
+    /// Choose among the likeliest tokens that hold this share of the probability
+    #[arg(long, value_name = "X")]
+    top_p: Option<f64>,
+    /// Stop before this text (may be repeated)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Begin with a saved state
+    #[arg(long, value_name = "FILE")]
+    load_state: Option<PathBuf>,
+    /// Save the state at the end
+    #[arg(long, value_name = "FILE")]
+    save_state: Option<PathBuf>,
+}
+
+pub fn run(args: &GenerateArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
+    let options = options(args, globals)?;
+    let run = run_folder(&args.run)?;
+    let generated = library::generate(&run, &options, &mut |piece| output.text(piece))?;
+    output.text("\n");
+    let rate = grouped(generated.tokens_per_second.max(0.0) as usize);
+    if !output.is_json() {
+        output.note(format!("{} tokens, {rate} tokens/s", grouped(generated.tokens)));
+    }
+    output.event(&generated);
+    Ok(())
+}
+
+fn options(args: &GenerateArgs, globals: &Globals) -> Result<GenerateOptions, Failure> {
+    let require = |ok: bool, option, expected, found: String| {
+        if ok { Ok(()) } else { Err(Failure::BadOption { option, expected, found }) }
+    };
+    let (heat, share) = (args.temperature, args.top_p.unwrap_or(1.0));
+    require(heat.is_finite() && heat >= 0.0, "--temperature", "a number of at least 0", heat.to_string())?;
+    require(share > 0.0 && share <= 1.0, "--top-p", "a number above 0 and up to 1", share.to_string())?;
+    require(args.top_k != Some(0), "--top-k", "a whole number of at least 1", "0".into())?;
+    let named = args.stop.iter().all(|stop| !stop.is_empty());
+    require(named, "--stop", "a text", "an empty one".into())?;
+    Ok(GenerateOptions {
+        prompt: prompt(args)?,
+        max_new_tokens: args.max_new_tokens,
+        temperature: heat,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        stop: args.stop.clone(),
+        seed: globals.seed.unwrap_or(0),
+        load_state: args.load_state.clone(),
+        save_state: args.save_state.clone(),
+    })
+}
+
+fn prompt(args: &GenerateArgs) -> Result<String, Failure> {
+    match &args.prompt_file {
+        Some(path) => {
+            std::fs::read_to_string(path).map_err(|source| Failure::Read { path: path.clone(), source })
+        }
+        None => Ok(args.prompt.clone().unwrap_or_default()),
+    }
+}

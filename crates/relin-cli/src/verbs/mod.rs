@@ -1,0 +1,20 @@
+//! The verbs, one file each.
+
+pub mod data;
+pub mod doctor;
+pub mod eval;
+pub mod generate;
+pub mod train;
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// A folder that holds a trained model.
+fn run_folder(path: &Path) -> Result<PathBuf, Failure> {
+    let missing = ["config.json", "model.safetensors"].into_iter().find(|name| !path.join(name).is_file());
+    match missing {
+        Some(missing) => Err(Failure::NotARun { path: path.into(), missing }),
+        None => Ok(path.into()),
+    }
+}

@@ -1,0 +1,8 @@
+//! The command line, run as users run it: each test in a fresh folder.
+
+mod harness;
+
+/// `relin doctor`.
+mod doctor;
+/// Help, version, exit statuses, unknown words.
+mod usage;

@@ -1,0 +1,314 @@
+//! A causal language model: embeddings, pre-norm blocks, final norm, output projection.
+
+use burn::module::Module;
+use burn::tensor::{Device, Gradients, Tensor};
+use relin_kernels::dropout::Dropout;
+use relin_kernels::encoding::EncodingError;
+use relin_kernels::norm::NormKind;
+use relin_kernels::rng::Rng;
+use relin_kernels::segments::{Segment, dense};
+
+use super::initialize::initialize;
+use crate::nn::{
+    Attention, AttentionConfig, Embedding, EmbeddingConfig, FeedForward, FeedForwardConfig, Kind, Norm,
+    NormConfig, sinusoidal,
+};
+use crate::ops::{self, OwnedMask};
+use crate::recipe::{Absolute, AttentionKind, Mlp, ModelConfig, OutputNorm};
+
+/// Why a model cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The relative encoding does not fit.
+    #[error("model.position: {0}")]
+    Encoding(#[from] EncodingError),
+    /// The vocabulary size is not known yet.
+    #[error("model.vocab_size is not set; it follows from the tokenizer")]
+    NoVocabulary,
+}
+
+/// A transformer decoder without its output projection.
+#[derive(Module, Debug)]
+struct Decoder {
+    embed_tokens: Embedding,
+    embed_positions: Option<Embedding>,
+    layers: Vec<Block>,
+    norm: Norm,
+}
+
+/// `x + attention(norm x)`, then `x + feed-forward(norm x)`.
+#[derive(Module, Debug)]
+struct Block {
+    input_layernorm: Norm,
+    self_attn: Attention,
+    post_attention_layernorm: Norm,
+    mlp: FeedForward,
+}
+
+/// A causal language model.
+#[derive(Module, Debug)]
+pub struct CausalLm {
+    model: Decoder,
+    /// `None` if tied to the embeddings.
+    lm_head: Option<Embedding>,
+    #[module(skip)]
+    absolute: Absolute,
+}
+
+/// How a training loss is computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossOptions {
+    /// Probability of dropping an activation.
+    pub dropout: f64,
+    /// Generator of the dropout masks of this step.
+    pub rng: Rng,
+    /// Recompute each block in the backward pass instead of keeping its activations.
+    pub checkpointing: bool,
+}
+
+impl CausalLm {
+    /// Builds and initialises a model; every weight is a pure function of the seed and its own name.
+    ///
+    /// # Errors
+    /// If the configuration does not fit together.
+    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        let vocab_size = config.vocab_size.ok_or(ModelError::NoVocabulary)?;
+        let width = config.hidden_size;
+        let table = |count| EmbeddingConfig { count, width }.init(device);
+        let learned = config.absolute() == Absolute::Learned;
+        let layers = (0..config.num_hidden_layers).map(|layer| block(config, layer, device));
+        let decoder = Decoder {
+            embed_tokens: table(vocab_size),
+            embed_positions: learned.then(|| table(config.max_position_embeddings.unwrap_or(1))),
+            layers: layers.collect::<Result<_, _>>()?,
+            norm: NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device),
+        };
+        let lm_head = (!config.tie_word_embeddings).then(|| table(vocab_size));
+        let model = Self { model: decoder, lm_head, absolute: config.absolute() };
+        Ok(initialize(model, config, seed))
+    }
+
+    /// The hidden states after the final norm.
+    ///
+    /// # Shapes
+    /// `B·T` token ids to `[B, T, D]`
+    pub fn hidden(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
+        let mut x = self.embed(ids, shape, offset);
+        for block in &self.model.layers {
+            x = block.forward(x, dense(shape[0], shape[1], offset), &mut Dropper::none());
+        }
+        self.model.norm.forward(x)
+    }
+
+    /// The logits of every position.
+    ///
+    /// # Shapes
+    /// `B·T` token ids to `[B·T, vocab]`
+    pub fn logits(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<2> {
+        self.project(self.hidden(ids, shape, offset))
+    }
+
+    /// Logits of hidden states that came through the final norm.
+    pub fn project(&self, hidden: Tensor<3>) -> Tensor<2> {
+        let [batch, time, width] = hidden.dims();
+        hidden.reshape([batch * time, width]).matmul(self.head().weight.val().transpose())
+    }
+
+    /// Mean loss of a training batch and its gradients.
+    pub fn loss(&self, ids: Vec<u32>, targets: Vec<u32>, shape: [usize; 2], options: LossOptions) -> Loss {
+        if options.checkpointing {
+            return self.loss_with_checkpoints(ids, targets, shape, options);
+        }
+        let mut dropper = Dropper::new(options);
+        let mut x = dropper.apply(self.embed(ids, shape, 0));
+        for block in &self.model.layers {
+            x = block.forward(x, dense(shape[0], shape[1], 0), &mut dropper);
+        }
+        let loss = self.head_loss(x, targets);
+        Loss { value: value_of(&loss), gradients: vec![loss.backward()] }
+    }
+
+    /// Keeps only the blocks' inputs, and runs each block again when its gradient is due.
+    fn loss_with_checkpoints(
+        &self,
+        ids: Vec<u32>,
+        targets: Vec<u32>,
+        shape: [usize; 2],
+        options: LossOptions,
+    ) -> Loss {
+        let mut dropper = Dropper::new(options);
+        let embedded = dropper.apply(self.embed(ids, shape, 0));
+        let segments = dense(shape[0], shape[1], 0);
+        let frozen = self.valid();
+        let mut x = embedded.clone().inner();
+        let mut kept = Vec::with_capacity(self.model.layers.len());
+        for block in &frozen.model.layers {
+            kept.push((x.clone(), dropper));
+            x = block.forward(x, segments.clone(), &mut dropper);
+        }
+        let last = x.autodiff().require_grad();
+        let loss = self.head_loss(last.clone(), targets);
+        let value = value_of(&loss);
+        let mut gradients = vec![loss.backward()];
+        let mut flowing = take(&last, &mut gradients);
+        for (block, (input, mut dropper)) in self.model.layers.iter().zip(kept).rev() {
+            let input = input.autodiff().require_grad();
+            let output = block.forward(input.clone(), segments.clone(), &mut dropper);
+            gradients.push((output * flowing.autodiff()).sum().backward());
+            flowing = take(&input, &mut gradients);
+        }
+        gradients.push((embedded * flowing.autodiff()).sum().backward());
+        Loss { value, gradients }
+    }
+
+    fn head_loss(&self, x: Tensor<3>, targets: Vec<u32>) -> Tensor<1> {
+        let [batch, time, width] = x.dims();
+        let hidden = self.model.norm.forward(x).reshape([batch * time, width]);
+        ops::cross_entropy(hidden, self.head().weight.val(), targets)
+    }
+
+    fn head(&self) -> &Embedding {
+        self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens)
+    }
+
+    pub(super) fn embed(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
+        let x = self.model.embed_tokens.forward(ids, shape);
+        let [_, time, width] = x.dims();
+        match (self.absolute, &self.model.embed_positions) {
+            (Absolute::Sinusoidal, _) => {
+                // Scaled as in the transformer's first description, where embeddings have deviation D^-½.
+                let positions = sinusoidal(offset, time, width, &x.device().without_autodiff());
+                x.mul_scalar((width as f64).sqrt()) + positions.unsqueeze()
+            }
+            (Absolute::Learned, Some(table)) => {
+                let rows = table.weight.dims()[0] as i64;
+                let positions = (0..time as i64).map(|t| (offset + t).min(rows - 1) as u32).collect();
+                x + table.forward(positions, [1, time])
+            }
+            _ => x,
+        }
+    }
+
+    pub(super) fn finish(&self, x: Tensor<3>) -> Tensor<2> {
+        self.project(self.model.norm.forward(x))
+    }
+
+    /// The attention of each layer.
+    pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
+        self.model.layers.iter().map(|block| &block.self_attn)
+    }
+
+    /// One block with its attention replaced by `attend`, which maps the normed input to the attention's output.
+    pub(super) fn block_with(
+        &self,
+        layer: usize,
+        x: Tensor<3>,
+        attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let block = &self.model.layers[layer];
+        let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
+        x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x))
+    }
+
+    /// Longest context that the positions allow; `None` if there is no limit.
+    pub fn max_positions(&self) -> Option<usize> {
+        self.model.embed_positions.as_ref().map(|table| table.weight.dims()[0])
+    }
+}
+
+/// A loss and the gradients that its passes left.
+pub struct Loss {
+    /// Nats a target.
+    pub value: f64,
+    /// One set for each backward pass; a parameter's gradient is the sum over the sets.
+    pub gradients: Vec<Gradients>,
+}
+
+fn value_of(loss: &Tensor<1>) -> f64 {
+    f64::from(ops::to_vec(loss.clone().inner())[0])
+}
+
+/// The gradient of a checkpoint, which the latest pass holds.
+fn take(leaf: &Tensor<3>, gradients: &mut [Gradients]) -> Tensor<3> {
+    let latest = gradients.last_mut().expect("a pass was made");
+    leaf.grad_remove(latest).expect("every block passes a gradient to its input")
+}
+
+fn block(config: &ModelConfig, layer: usize, device: &Device) -> Result<Block, EncodingError> {
+    let width = config.hidden_size;
+    let norm = || NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device);
+    let kind = match config.attention {
+        AttentionKind::Softmax => Kind::Softmax,
+        AttentionKind::Linear => Kind::Linear {
+            feature_map: config.feature_map,
+            normalizer: config.normalizer,
+            eps: config.normalizer_eps,
+            chunk: config.attention_chunk,
+        },
+    };
+    let attention = AttentionConfig {
+        width,
+        heads: config.num_attention_heads,
+        layer,
+        kind,
+        encoding: config.position.encoding(),
+        output_norm: match config.output_norm() {
+            OutputNorm::None => None,
+            OutputNorm::Layer => Some(NormKind::Layer),
+            OutputNorm::Rms => Some(NormKind::Rms),
+        },
+        norm_eps: config.norm_eps,
+        bias: config.bias,
+    };
+    let mlp = FeedForwardConfig {
+        width,
+        inner: config.intermediate_size(),
+        activation: config.hidden_act,
+        gated: config.mlp == Mlp::Gated,
+        bias: config.bias,
+    };
+    Ok(Block {
+        input_layernorm: norm(),
+        self_attn: attention.init(device)?,
+        post_attention_layernorm: norm(),
+        mlp: mlp.init(device),
+    })
+}
+
+impl Block {
+    fn forward(&self, x: Tensor<3>, segments: Vec<Segment>, dropper: &mut Dropper) -> Tensor<3> {
+        let attended =
+            self.self_attn.forward(self.input_layernorm.forward(x.clone()), OwnedMask::Causal(segments));
+        let x = x + dropper.apply(attended);
+        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
+        x + dropper.apply(fed)
+    }
+}
+
+/// Drops activations at one site after another, each with its own stream of the step's generator.
+#[derive(Clone, Copy, Debug)]
+struct Dropper {
+    p: f64,
+    rng: Rng,
+    site: u64,
+}
+
+impl Dropper {
+    fn new(options: LossOptions) -> Self {
+        Self { p: options.dropout, rng: options.rng, site: 0 }
+    }
+
+    fn none() -> Self {
+        Self { p: 0.0, rng: Rng::new(0, 0), site: 0 }
+    }
+
+    fn apply(&mut self, x: Tensor<3>) -> Tensor<3> {
+        if self.p == 0.0 {
+            return x;
+        }
+        self.site += 1;
+        let rng = Rng::new(self.rng.word(self.site), self.site);
+        let dropout = Dropout::new(self.p, rng).unwrap_or_else(|error| panic!("train.dropout: {error}"));
+        ops::dropout(dropout, x)
+    }
+}

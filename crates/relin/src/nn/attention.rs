@@ -1,0 +1,185 @@
+//! Multi-head attention with a relative encoding: linear, or softmax beside it.
+
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Side};
+use relin_kernels::feature_map::FeatureMap;
+use relin_kernels::linear_attention::{LinearAttention, Normalizer};
+use relin_kernels::norm::NormKind;
+use relin_kernels::softmax_attention::SoftmaxAttention;
+
+use super::{Norm, NormConfig, Relative, RelativeConfig};
+use crate::ops::{self, AttentionState, OwnedMask};
+
+/// What stands between the projections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `φ(q)·φ(k)`, O(T); the encoding acts after φ.
+    Linear {
+        /// φ.
+        feature_map: FeatureMap,
+        /// The denominator.
+        normalizer: Normalizer,
+        /// ε of the denominator.
+        eps: f64,
+        /// `C`.
+        chunk: usize,
+    },
+    /// `exp(q·k / √K)`, O(T²); the encoding acts on q and k.
+    Softmax,
+}
+
+/// Configuration of an [`Attention`].
+#[derive(Clone, Debug)]
+pub struct AttentionConfig {
+    /// `D`.
+    pub width: usize,
+    /// `H`.
+    pub heads: usize,
+    /// Index of the layer.
+    pub layer: usize,
+    /// Linear or softmax.
+    pub kind: Kind,
+    /// The relative encoding.
+    pub encoding: EncodingConfig,
+    /// Norm of the heads' joined output, before the output projection.
+    pub output_norm: Option<NormKind>,
+    /// ε of that norm.
+    pub norm_eps: f64,
+    /// Biases in the projections.
+    pub bias: bool,
+}
+
+impl AttentionConfig {
+    /// Builds the module.
+    ///
+    /// # Errors
+    /// If the encoding contradicts itself or the head size.
+    pub fn init(&self, device: &Device) -> Result<Attention, EncodingError> {
+        let linear = || LinearConfig::new(self.width, self.width).with_bias(self.bias).init(device);
+        let place = Place { key_dim: self.width / self.heads, heads: self.heads, layer: self.layer };
+        let position = RelativeConfig { encoding: self.encoding.clone(), place }.init(device)?;
+        let norm = |kind| NormConfig { kind, width: self.width, eps: self.norm_eps }.init(device);
+        Ok(Attention {
+            q_proj: linear(),
+            k_proj: linear(),
+            v_proj: linear(),
+            position,
+            norm: self.output_norm.map(norm),
+            o_proj: linear(),
+            heads: self.heads,
+            kind: self.kind,
+        })
+    }
+}
+
+/// Projections, encoding, attention, output norm, output projection.
+#[derive(Module, Debug)]
+pub struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    position: Relative,
+    norm: Option<Norm>,
+    o_proj: Linear,
+    #[module(skip)]
+    heads: usize,
+    #[module(skip)]
+    kind: Kind,
+}
+
+impl Attention {
+    /// Self-attention over the sequences of `mask`.
+    ///
+    /// # Shapes
+    /// `[B, T, D]` to `[B, T, D]`
+    pub fn forward(&self, x: Tensor<3>, mask: OwnedMask) -> Tensor<3> {
+        let shape = x.dims();
+        let [q, k, v] = self.project(x);
+        let out = match self.kind {
+            Kind::Linear { .. } => {
+                let parameters = self.position.parameters(&q.device());
+                ops::linear_attention(&self.linear(), mask, [q, k, v], parameters)
+            }
+            Kind::Softmax => {
+                let offset = mask.as_mask().queries().first().map_or(0, |segment| segment.offset);
+                let q = self.position.forward(Side::Query, offset, q);
+                let k = self.position.forward(Side::Key, offset, k);
+                ops::softmax_attention(self.softmax(), mask, q, k, v)
+            }
+        };
+        self.finish(out.reshape(shape))
+    }
+
+    /// [`forward`](Self::forward) that continues from a state; linear attention only.
+    ///
+    /// # Panics
+    /// If the attention is softmax.
+    pub fn forward_with_state(
+        &self,
+        x: Tensor<3>,
+        mask: OwnedMask,
+        state: AttentionState,
+    ) -> (Tensor<3>, AttentionState) {
+        let shape = x.dims();
+        let qkv = self.project(x);
+        let parameters = self.position.parameters(&qkv[0].device());
+        let (out, state) = ops::linear_attention_with_state(&self.linear(), mask, qkv, parameters, state);
+        (self.finish(out.reshape(shape)), state)
+    }
+
+    /// Queries, keys and values, `[B, T, H, K]` each.
+    pub fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
+        let [batch, time, width] = x.dims();
+        let heads = [batch, time, self.heads, width / self.heads];
+        [
+            self.q_proj.forward(x.clone()).reshape(heads),
+            self.k_proj.forward(x.clone()).reshape(heads),
+            self.v_proj.forward(x).reshape(heads),
+        ]
+    }
+
+    /// Output norm and projection of the joined heads.
+    pub fn finish(&self, out: Tensor<3>) -> Tensor<3> {
+        let out = match &self.norm {
+            Some(norm) => norm.forward(out),
+            None => out,
+        };
+        self.o_proj.forward(out)
+    }
+
+    /// Linear or softmax.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The relative encoding.
+    pub fn position(&self) -> &Relative {
+        &self.position
+    }
+
+    /// The kernel behind linear attention.
+    ///
+    /// # Panics
+    /// If the attention is softmax.
+    pub fn linear(&self) -> LinearAttention<f32> {
+        let Kind::Linear { feature_map, normalizer, eps, chunk } = self.kind else {
+            panic!("softmax attention has no state of constant size");
+        };
+        let encoding = self.position.encoding().clone();
+        let value_dim = encoding.key_dim();
+        LinearAttention { feature_map, encoding, normalizer, eps, heads: self.heads, value_dim, chunk }
+    }
+
+    /// The kernel behind softmax attention; keys and queries come encoded, scores are scaled by `K^-½`.
+    pub fn softmax(&self) -> SoftmaxAttention {
+        let encoding = self.position.encoding();
+        SoftmaxAttention {
+            heads: self.heads,
+            key_dim: encoding.encoded_dim(),
+            value_dim: encoding.key_dim(),
+            scale: (encoding.key_dim() as f64).powf(-0.5),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! burn modules: each a `Config` that `init(device)` turns into a module with a `forward`.
+
+mod attention;
+mod embedding;
+mod feed_forward;
+mod norm;
+mod relative;
+
+pub use attention::{Attention, AttentionConfig, Kind};
+pub use embedding::{Embedding, EmbeddingConfig, sinusoidal};
+pub use feed_forward::{FeedForward, FeedForwardConfig};
+pub use norm::{Norm, NormConfig};
+pub use relative::{Relative, RelativeConfig};

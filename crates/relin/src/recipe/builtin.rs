@@ -1,0 +1,24 @@
+//! Recipes that the binary carries.
+
+/// A recipe that the binary carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// TOML.
+    pub text: &'static str,
+}
+
+macro_rules! builtin {
+    ($($name:literal),*) => {
+        &[$(Builtin { name: $name, text: include_str!(concat!("../../../../recipes/", $name, ".toml")) }),*]
+    };
+}
+
+/// Every recipe in `recipes/`, by the name of its file.
+pub const BUILTIN: &[Builtin] = builtin!["quickstart", "tinyshakespeare-char", "wikitext103-paper"];
+
+/// The built-in recipe of that name.
+pub(super) fn builtin(name: &str) -> Option<&'static Builtin> {
+    BUILTIN.iter().find(|builtin| builtin.name == name)
+}

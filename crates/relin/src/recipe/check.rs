@@ -1,0 +1,115 @@
+//! Whether the values of a recipe make sense, alone and together.
+
+use std::fmt::Display;
+
+use relin_kernels::encoding::Place;
+
+use super::{Absolute, DataConfig, ModelConfig, Recipe, RecipeError, TokenizerChoice, TrainConfig};
+
+type Checked = Result<(), RecipeError>;
+
+pub(super) fn check(recipe: &Recipe) -> Checked {
+    model(&recipe.model, recipe.data.context)?;
+    data(&recipe.data)?;
+    train(&recipe.train)
+}
+
+fn model(model: &ModelConfig, context: usize) -> Checked {
+    at_least_one("model.hidden_size", model.hidden_size)?;
+    at_least_one("model.num_hidden_layers", model.num_hidden_layers)?;
+    at_least_one("model.num_attention_heads", model.num_attention_heads)?;
+    at_least_one("model.attention_chunk", model.attention_chunk)?;
+    at_least_one("model.intermediate_size", model.intermediate_size())?;
+    at_least_one("model.vocab_size", model.vocab_size.unwrap_or(1))?;
+    positive("model.norm_eps", model.norm_eps)?;
+    not_negative("model.normalizer_eps", model.normalizer_eps)?;
+    positive("model.initializer_range", model.initializer_range)?;
+    let (hidden, heads) = (model.hidden_size, model.num_attention_heads);
+    require(hidden.is_multiple_of(heads), "model.num_attention_heads", || {
+        (format!("a divisor of `model.hidden_size` = {hidden}"), heads)
+    })?;
+    positions(model, context)
+}
+
+fn positions(model: &ModelConfig, context: usize) -> Checked {
+    if let Some(named) = model.position.absolute() {
+        let agrees = model.absolute == Absolute::None || model.absolute == named;
+        require(agrees, "model.absolute", || {
+            (
+                format!("nothing else than `model.position` = {} says", model.position),
+                format!("{:?}", model.absolute),
+            )
+        })?;
+    }
+    let known = model.max_position_embeddings.unwrap_or(context);
+    require(
+        model.absolute() != Absolute::Learned || known >= context,
+        "model.max_position_embeddings",
+        || (format!("at least `data.context` = {context}"), known),
+    )?;
+    let head_dim = model.head_dim();
+    let place = Place { key_dim: head_dim, heads: model.num_attention_heads, layer: 0 };
+    model.position.encoding().build::<f32>(place).map(drop).map_err(|source| RecipeError::Encoding {
+        position: model.position.to_string(),
+        head_dim,
+        source,
+    })
+}
+
+fn data(data: &DataConfig) -> Checked {
+    at_least_one("data.context", data.context)?;
+    sources("data.source", &data.source.0)?;
+    if let Some(validation) = &data.validation_source {
+        sources("data.validation_source", &validation.0)?;
+    }
+    share("data.validation", data.validation)?;
+    require(data.tokenizer != TokenizerChoice::Bpe || data.vocab_size >= 257, "data.vocab_size", || {
+        ("at least 257 (the 256 bytes and a merge) with tokenizer `bpe`", data.vocab_size)
+    })
+}
+
+fn sources(field: &'static str, sources: &[String]) -> Checked {
+    let named = !sources.is_empty() && sources.iter().all(|source| !source.is_empty());
+    require(named, field, || ("a path or a name", "nothing"))
+}
+
+fn train(train: &TrainConfig) -> Checked {
+    at_least_one("train.steps", train.steps)?;
+    at_least_one("train.batch_size", train.batch_size)?;
+    at_least_one("train.gradient_accumulation", train.gradient_accumulation)?;
+    at_least_one("train.log_every", train.log_every)?;
+    at_least_one("train.keep_checkpoints", train.keep_checkpoints)?;
+    positive("train.learning_rate", train.learning_rate)?;
+    positive("train.eps", train.eps)?;
+    not_negative("train.weight_decay", train.weight_decay)?;
+    not_negative("train.grad_clip", train.grad_clip)?;
+    share("train.beta1", train.beta1)?;
+    share("train.beta2", train.beta2)?;
+    share("train.dropout", train.dropout)?;
+    let floor = train.min_learning_rate_ratio;
+    require((0.0..=1.0).contains(&floor), "train.min_learning_rate_ratio", || ("a number from 0 to 1", floor))
+}
+
+fn require<E: Display, F: Display>(ok: bool, field: &'static str, why: impl FnOnce() -> (E, F)) -> Checked {
+    if ok {
+        return Ok(());
+    }
+    let (expected, found) = why();
+    Err(RecipeError::BadValue { field, expected: expected.to_string(), found: found.to_string() })
+}
+
+fn at_least_one(field: &'static str, value: usize) -> Checked {
+    require(value >= 1, field, || ("a whole number of at least 1", value))
+}
+
+fn positive(field: &'static str, value: f64) -> Checked {
+    require(value.is_finite() && value > 0.0, field, || ("a number above 0", value))
+}
+
+fn not_negative(field: &'static str, value: f64) -> Checked {
+    require(value.is_finite() && value >= 0.0, field, || ("a number of at least 0", value))
+}
+
+fn share(field: &'static str, value: f64) -> Checked {
+    require((0.0..1.0).contains(&value), field, || ("a number from 0 up to, not including, 1", value))
+}

@@ -1,0 +1,132 @@
+//! `[data]`: what the model reads.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::nearest::nearest;
+
+/// What the model reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// File, folder or glob, or the name of a built-in set; or several.
+    pub source: Sources,
+    /// How text becomes tokens.
+    pub tokenizer: TokenizerChoice,
+    /// Number of tokens of a tokenizer that is trained here (`bpe`).
+    pub vocab_size: usize,
+    /// T: tokens in one training sequence.
+    pub context: usize,
+    /// Share of the source held out for validation, unless `validation_source` is given.
+    pub validation: f64,
+    /// What to validate on, instead of a share of the source.
+    pub validation_source: Option<Sources>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: Sources(vec!["quickstart".into()]),
+            tokenizer: TokenizerChoice::Byte,
+            vocab_size: 4096,
+            context: 256,
+            validation: 0.1,
+            validation_source: None,
+        }
+    }
+}
+
+/// One source or several; a single one is written as a plain string.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources(pub Vec<String>);
+
+impl Serialize for Sources {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            many => serializer.collect_seq(many),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourcesVisitor)
+    }
+}
+
+struct SourcesVisitor;
+
+impl<'de> Visitor<'de> for SourcesVisitor {
+    type Value = Sources;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E: Error>(self, one: &str) -> Result<Sources, E> {
+        Ok(Sources(vec![one.into()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Sources, A::Error> {
+        let mut many = Vec::new();
+        while let Some(one) = seq.next_element()? {
+            many.push(one);
+        }
+        Ok(Sources(many))
+    }
+}
+
+/// How text becomes tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TokenizerChoice {
+    /// The 256 bytes.
+    Byte,
+    /// The characters that occur in the training text.
+    Char,
+    /// Byte-pair encoding trained on the training text.
+    Bpe,
+    /// A `tokenizer.json`.
+    File(PathBuf),
+}
+
+const TOKENIZERS: [&str; 3] = ["byte", "char", "bpe"];
+
+impl TryFrom<String> for TokenizerChoice {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Ok(match name.as_str() {
+            "byte" => Self::Byte,
+            "char" => Self::Char,
+            "bpe" => Self::Bpe,
+            path if is_file_name(path) => Self::File(path.into()),
+            _ => {
+                let near = nearest(&name, TOKENIZERS).unwrap_or_default();
+                return Err(format!(
+                    "unknown tokenizer `{name}`, did you mean `{near}`? (known: {}, or the path of a tokenizer.json)",
+                    TOKENIZERS.join(", ")
+                ));
+            }
+        })
+    }
+}
+
+impl From<TokenizerChoice> for String {
+    fn from(choice: TokenizerChoice) -> String {
+        match choice {
+            TokenizerChoice::Byte => "byte".into(),
+            TokenizerChoice::Char => "char".into(),
+            TokenizerChoice::Bpe => "bpe".into(),
+            TokenizerChoice::File(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|ext| ext == "json")
+}

@@ -1,0 +1,64 @@
+//! What makes two recipes the same run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use super::{Position, Recipe};
+
+/// Keys that watch or store a run without deciding its result, and one that follows from the data.
+const IGNORED: [&str; 5] = [
+    "train.log_every",
+    "train.save_every",
+    "train.keep_checkpoints",
+    "train.gradient_checkpointing",
+    "model.vocab_size",
+];
+
+pub(super) fn fingerprint(recipe: &Recipe) -> String {
+    let canonical = serde_json::to_vec(&essence(recipe)).unwrap_or_default();
+    Sha256::digest(canonical).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+pub(super) fn differences(one: &Recipe, other: &Recipe) -> Vec<String> {
+    let (one, other) = (essence(one), essence(other));
+    let absent = Json::Null;
+    let keys: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    keys.into_iter()
+        .map(|key| (key, one.get(key).unwrap_or(&absent), other.get(key).unwrap_or(&absent)))
+        .filter(|(_, a, b)| a != b)
+        .map(|(key, a, b)| format!("{key}: {a}, {b}"))
+        .collect()
+}
+
+/// Every key that counts, by its full path, in order; derived values filled and presets written out, so that two
+/// spellings of one recipe are equal.
+fn essence(recipe: &Recipe) -> BTreeMap<String, Json> {
+    let mut recipe = recipe.clone();
+    recipe.model.resolve(recipe.data.context);
+    recipe.model.absolute = recipe.model.absolute();
+    recipe.model.position = Position::Table(recipe.model.position.encoding());
+    let mut leaves = BTreeMap::new();
+    flatten("", &serde_json::to_value(&recipe).unwrap_or_default(), &mut leaves);
+    leaves.retain(|key, _| !IGNORED.contains(&key.as_str()));
+    leaves
+}
+
+fn flatten(path: &str, value: &Json, leaves: &mut BTreeMap<String, Json>) {
+    match value {
+        Json::Object(inner) => {
+            for (key, value) in inner {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                flatten(&path, value, leaves);
+            }
+        }
+        leaf => {
+            leaves.insert(path.into(), leaf.clone());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `[model]`: the network. Keys are spelled as Hugging Face spells them where it has them.
+
+use serde::{Deserialize, Serialize};
+
+pub use relin_kernels::activation::Activation;
+pub use relin_kernels::feature_map::FeatureMap;
+pub use relin_kernels::linear_attention::Normalizer;
+pub use relin_kernels::norm::NormKind as Norm;
+
+use super::Position;
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// D.
+    pub hidden_size: usize,
+    /// Number of blocks.
+    pub num_hidden_layers: usize,
+    /// H; divides `hidden_size`.
+    pub num_attention_heads: usize,
+    /// Width of the feed-forward part; 4·`hidden_size` if not given.
+    pub intermediate_size: Option<usize>,
+    /// Number of tokens; taken from the tokenizer if not given.
+    pub vocab_size: Option<usize>,
+    /// Longest sequence that learned absolute positions know; the context if not given.
+    pub max_position_embeddings: Option<usize>,
+    /// Output projection = input embedding.
+    pub tie_word_embeddings: bool,
+    /// Activation of the feed-forward part.
+    pub hidden_act: Activation,
+    /// Shape of the feed-forward part.
+    pub mlp: Mlp,
+    /// Norm of the residual stream.
+    pub norm: Norm,
+    /// Added to the variance under the root.
+    pub norm_eps: f64,
+    /// O(T) or O(T²).
+    pub attention: AttentionKind,
+    /// φ.
+    pub feature_map: FeatureMap,
+    /// The denominator of linear attention.
+    pub normalizer: Normalizer,
+    /// Added to the denominator.
+    pub normalizer_eps: f64,
+    /// Norm of the heads' joined output; if not given, `layer` for linear attention without denominator, else `none`.
+    pub output_norm: Option<OutputNorm>,
+    /// The relative encoding.
+    pub position: Position,
+    /// Absolute positions added to the embeddings, beside any relative encoding.
+    pub absolute: Absolute,
+    /// Chunk length of the training form of linear attention.
+    pub attention_chunk: usize,
+    /// Biases in the linear layers.
+    pub bias: bool,
+    /// Standard deviation of the initial weights.
+    pub initializer_range: f64,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 256,
+            num_hidden_layers: 4,
+            num_attention_heads: 4,
+            intermediate_size: None,
+            vocab_size: None,
+            max_position_embeddings: None,
+            tie_word_embeddings: true,
+            hidden_act: Activation::Gelu,
+            mlp: Mlp::Plain,
+            norm: Norm::Layer,
+            norm_eps: 1e-5,
+            attention: AttentionKind::Linear,
+            feature_map: FeatureMap::Elu1,
+            normalizer: Normalizer::None,
+            normalizer_eps: 1e-6,
+            output_norm: None,
+            position: Position::Preset("lrpe-unitary".into()),
+            absolute: Absolute::None,
+            attention_chunk: 64,
+            bias: true,
+            initializer_range: 0.02,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// K = V: width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_attention_heads.max(1)
+    }
+
+    /// Width of the feed-forward part.
+    pub fn intermediate_size(&self) -> usize {
+        self.intermediate_size.unwrap_or(self.hidden_size.saturating_mul(4))
+    }
+
+    /// Norm of the heads' joined output.
+    pub fn output_norm(&self) -> OutputNorm {
+        let unbounded = self.attention == AttentionKind::Linear && self.normalizer == Normalizer::None;
+        self.output_norm.unwrap_or(if unbounded { OutputNorm::Layer } else { OutputNorm::None })
+    }
+
+    /// Absolute positions, whether stated by `absolute` or by the preset of `position`.
+    pub fn absolute(&self) -> Absolute {
+        self.position.absolute().unwrap_or(self.absolute)
+    }
+
+    /// Fills what follows from other values.
+    pub(super) fn resolve(&mut self, context: usize) {
+        self.intermediate_size = Some(self.intermediate_size());
+        self.output_norm = Some(self.output_norm());
+        self.max_position_embeddings.get_or_insert(context);
+    }
+}
+
+/// Shape of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mlp {
+    /// `W₂ act(W₁ x)`.
+    Plain,
+    /// `W₂ (act(W₁ x) ∘ W₃ x)`.
+    Gated,
+}
+
+/// O(T) or O(T²).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionKind {
+    /// `φ(q)·φ(k)`, O(T).
+    Linear,
+    /// `exp(q·k)`, O(T²).
+    Softmax,
+}
+
+/// Norm of the heads' joined output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputNorm {
+    /// None.
+    None,
+    /// Mean and variance.
+    Layer,
+    /// Root mean square.
+    Rms,
+}
+
+/// Absolute positions added to the embeddings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Absolute {
+    /// None.
+    None,
+    /// Fixed sines and cosines.
+    Sinusoidal,
+    /// One learned vector a position.
+    Learned,
+}

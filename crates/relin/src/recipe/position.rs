@@ -1,0 +1,87 @@
+//! `model.position`: the name of a preset, or an encoding's table.
+
+use std::fmt;
+
+use relin_kernels::encoding::{EncodingConfig, PRESETS, preset};
+use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Absolute;
+use crate::nearest::nearest;
+
+/// Presets that stand for no relative encoding and an absolute one.
+pub const ABSOLUTE_PRESETS: &[(&str, Absolute)] =
+    &[("sinusoidal", Absolute::Sinusoidal), ("learned", Absolute::Learned)];
+
+/// The relative encoding of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Position {
+    /// By name.
+    Preset(String),
+    /// In full.
+    Table(EncodingConfig),
+}
+
+impl Position {
+    /// The encoding meant; names were checked when they were read.
+    pub fn encoding(&self) -> EncodingConfig {
+        match self {
+            Self::Preset(name) => preset(name).map_or(EncodingConfig::None, |preset| preset.config()),
+            Self::Table(config) => config.clone(),
+        }
+    }
+
+    /// The absolute positions that the name stands for, if it stands for any.
+    pub fn absolute(&self) -> Option<Absolute> {
+        let Self::Preset(name) = self else { return None };
+        ABSOLUTE_PRESETS.iter().find(|(known, _)| known == name).map(|(_, absolute)| *absolute)
+    }
+
+    /// Every name that `model.position` takes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|preset| preset.name).chain(ABSOLUTE_PRESETS.iter().map(|(name, _)| *name))
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preset(name) => f.write_str(name),
+            Self::Table(_) => f.write_str("a table"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PositionVisitor)
+    }
+}
+
+/// By hand, because an untagged enum would report neither the nearest name nor the wrong key of a table.
+struct PositionVisitor;
+
+impl<'de> Visitor<'de> for PositionVisitor {
+    type Value = Position;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a preset or a table with a `type`")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Position, E> {
+        if Position::names().any(|known| known == name) {
+            return Ok(Position::Preset(name.into()));
+        }
+        let near = nearest(name, Position::names()).unwrap_or_default();
+        let known: Vec<_> = Position::names().collect();
+        Err(E::custom(format!(
+            "unknown preset `{name}`, did you mean `{near}`? (known: {})",
+            known.join(", ")
+        )))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Position, A::Error> {
+        EncodingConfig::deserialize(MapAccessDeserializer::new(map)).map(Position::Table)
+    }
+}

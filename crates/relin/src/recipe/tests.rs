@@ -1,0 +1,239 @@
+//! Reading, overriding, refusing, writing back.
+
+use relin_kernels::encoding::EncodingConfig;
+
+use super::*;
+
+fn read(text: &str, sets: &[&str]) -> Result<Recipe, RecipeError> {
+    let sets: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
+    Recipe::parse(&SourceText::new("a.toml", text), &sets)
+}
+
+fn refusal(text: &str, sets: &[&str]) -> String {
+    let error = read(text, sets).unwrap_err();
+    match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+#[track_caller]
+fn refuses(text: &str, sets: &[&str], words: &[&str]) {
+    let refusal = refusal(text, sets);
+    for word in words {
+        assert!(refusal.contains(word), "no `{word}` in: {refusal}");
+    }
+}
+
+#[test]
+fn an_empty_recipe_is_the_default_one() {
+    assert_eq!(read("", &[]).unwrap(), Recipe::default());
+}
+
+#[test]
+fn every_built_in_recipe_is_read_and_every_file_is_built_in() {
+    for builtin in BUILTIN {
+        Recipe::find(builtin.name, &[]).unwrap_or_else(|e| panic!("{}: {e}", builtin.name));
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        Recipe::read(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(BUILTIN.iter().any(|builtin| builtin.name == name), "{name} is not built in");
+    }
+}
+
+#[test]
+fn overrides_win_over_the_file_and_the_last_one_wins() {
+    let recipe =
+        read("[train]\nsteps = 5", &["train.steps=6", "train.steps=7", "model.position=rope"]).unwrap();
+    assert_eq!(recipe.train.steps, 7);
+    assert_eq!(recipe.model.position, Position::Preset("rope".into()));
+    let recipe = read("", &["data.source=[\"a.txt\", \"b.txt\"]", "train.learning_rate=1"]).unwrap();
+    assert_eq!(recipe.data.source, Sources(vec!["a.txt".into(), "b.txt".into()]));
+    assert_eq!(recipe.train.learning_rate, 1.0);
+}
+
+#[test]
+fn an_override_below_a_preset_changes_one_key_of_its_table() {
+    let table = read("[model]\nposition = \"rope\"", &["model.position.learn_theta=true"]).unwrap();
+    let (Position::Table(EncodingConfig::Lrpe(changed)), EncodingConfig::Lrpe(rope)) =
+        (table.model.position, Position::Preset("rope".into()).encoding())
+    else {
+        panic!("not LRPE")
+    };
+    assert!(changed.learn_theta && !rope.learn_theta);
+    assert_eq!(relin_kernels::encoding::LrpeConfig { learn_theta: false, ..changed }, rope);
+    assert!(read("", &["model.position.learn_theta=true"]).is_ok(), "the default preset too");
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_with_its_path_and_line() {
+    refuses(
+        "\n[model]\nhiden_size = 3",
+        &[],
+        &["`model.hiden_size`", "a.toml, line 3", "`model.hidden_size`"],
+    );
+    refuses("[trian]\nsteps = 3", &[], &["`trian`", "line 1", "`train`"]);
+    refuses("steps = 3", &[], &["`steps`", "did you mean `train.steps`"]);
+    refuses("", &["model.steps=3"], &["`model.steps`", "--set model.steps", "did you mean `train.steps`"]);
+    refuses("", &["train.max_stepz=3"], &["`train.max_stepz`", "did you mean `train."]);
+}
+
+#[test]
+fn a_wrong_kind_names_field_line_expected_and_found() {
+    refuses(
+        "[model]\nbias = true\nhidden_size = \"big\"",
+        &[],
+        &["`model.hidden_size`", "a.toml, line 3", "a whole number of at least 0", "the string \"big\""],
+    );
+    refuses("[train]\nsteps = -1", &[], &["`train.steps`", "at least 0", "the integer -1"]);
+    refuses("[train]\nsteps = 1.5", &[], &["`train.steps`", "the float 1.5"]);
+    refuses("model = 3", &[], &["`model`", "a table", "the integer 3"]);
+    refuses("[data]\nsource = 3", &[], &["`data.source`", "a string or a list of strings"]);
+    refuses(
+        "[train]\nlearning_rate = \"x\"",
+        &["train.learning_rate=y"],
+        &["--set train.learning_rate", "a number"],
+    );
+}
+
+#[test]
+fn an_unknown_word_names_the_nearest() {
+    refuses("[train]\nschedule = \"cosin\"", &[], &["`train.schedule`", "line 2", "did you mean `cosine`"]);
+    refuses("task = \"causal\"", &[], &["`task`", "causal-lm"]);
+    refuses("[data]\ntokenizer = \"bpee\"", &[], &["`data.tokenizer`", "did you mean `bpe`"]);
+    refuses(
+        "[model]\nposition = \"lrpe-unitry\"",
+        &[],
+        &["`model.position`", "line 2", "did you mean `lrpe-unitary`"],
+    );
+    assert!(read("[data]\ntokenizer = \"my/tokenizer.json\"", &[]).is_ok());
+}
+
+#[test]
+fn a_wrong_key_inside_a_position_table_is_found() {
+    let table = |inner: &str| format!("[model.position]\ntype = \"lrpe\"\n{inner}");
+    refuses(
+        &table("famly = \"unitary\""),
+        &[],
+        &["`model.position.famly`", "line 3", "did you mean `family`"],
+    );
+    refuses(&table("family = \"unitry\""), &[], &["`model.position.family`", "did you mean `unitary`"]);
+    refuses(&table("theta_base = \"x\""), &[], &["`model.position.theta_base`", "line 3", "a number"]);
+    refuses("[model]\nposition = { type = \"lrp\" }", &[], &["`model.position", "did you mean `lrpe`"]);
+    refuses("[model]\nposition = { type = \"none\", seed = 3 }", &[], &["`model.position.seed`", "line 2"]);
+    refuses("[model]\nposition = { family = \"unitary\" }", &[], &["`model.position`", "type"]);
+}
+
+#[test]
+fn bad_syntax_names_the_line() {
+    refuses("[model]\nhidden_size = = 3", &[], &["a.toml, line 2"]);
+    refuses("a = 1\na = 2", &[], &["a.toml, line 2"]);
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_expected_and_found() {
+    for (set, words) in [
+        ("data.context=0", ["`data.context`", "at least 1", "found 0"]),
+        ("train.batch_size=0", ["`train.batch_size`", "at least 1", "found 0"]),
+        ("train.steps=0", ["`train.steps`", "at least 1", "found 0"]),
+        ("model.num_attention_heads=0", ["`model.num_attention_heads`", "at least 1", "found 0"]),
+        (
+            "model.num_attention_heads=3",
+            ["`model.num_attention_heads`", "`model.hidden_size` = 256", "found 3"],
+        ),
+        ("train.dropout=1.0", ["`train.dropout`", "not including, 1", "found 1"]),
+        ("train.dropout=-0.1", ["`train.dropout`", "from 0", "found -0.1"]),
+        ("data.validation=1.5", ["`data.validation`", "from 0", "found 1.5"]),
+        ("train.learning_rate=nan", ["`train.learning_rate`", "above 0", "found NaN"]),
+        ("train.beta2=1.0", ["`train.beta2`", "from 0", "found 1"]),
+        ("data.source=[]", ["`data.source`", "a path or a name", "nothing"]),
+        ("model.position.theta_base=-1.0", ["`model.position`", "heads of size 64", "theta_base"]),
+    ] {
+        refuses("", &[set], &words);
+    }
+    refuses("", &["data.tokenizer=bpe", "data.vocab_size=100"], &["`data.vocab_size`", "257", "100"]);
+    refuses(
+        "",
+        &["model.absolute=learned", "model.max_position_embeddings=8"],
+        &["at least `data.context` = 256", "8"],
+    );
+    refuses(
+        "",
+        &["model.position=sinusoidal", "model.absolute=learned"],
+        &["`model.absolute`", "sinusoidal"],
+    );
+    refuses(
+        "[model]\nhidden_size = 20\nposition = \"rope\"",
+        &[],
+        &["rope", "heads of size 5", "must be even"],
+    );
+}
+
+#[test]
+fn a_name_that_is_nothing_names_the_nearest_built_in_recipe() {
+    let error = Recipe::find("quikstart", &[]).unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("did you mean `quickstart`"), "{error}");
+    let error = Recipe::find("no/such.toml", &[]).unwrap_err();
+    assert!(!error.is_usage() && error.to_string().contains("no/such.toml"), "{error}");
+}
+
+#[test]
+fn a_resolved_recipe_survives_toml_and_json() {
+    let full = "[model]\nposition = { type = \"lrpe\", family = \"orthogonal\", theta = [0.1, 0.2] }\nhidden_size = 16";
+    for text in [full, "", BUILTIN[2].text] {
+        let mut recipe = read(text, &["data.source=[\"a\", \"b\"]", "train.learning_rate=1"]).unwrap();
+        recipe.resolve(300);
+        let toml = recipe.to_toml().unwrap();
+        assert_eq!(read(&toml, &[]).unwrap_or_else(|e| panic!("{e}\n{toml}")), recipe);
+        let json = serde_json::to_string(&recipe).unwrap();
+        assert_eq!(serde_json::from_str::<Recipe>(&json).unwrap(), recipe);
+    }
+}
+
+#[test]
+fn derived_values_are_filled_once() {
+    let mut recipe = read("[model]\nhidden_size = 32\nnormalizer = \"plain\"", &["data.context=17"]).unwrap();
+    recipe.resolve(99);
+    let model = &recipe.model;
+    assert_eq!(
+        (model.intermediate_size, model.vocab_size, model.max_position_embeddings),
+        (Some(128), Some(99), Some(17))
+    );
+    assert_eq!(model.output_norm, Some(OutputNorm::None));
+    assert_eq!(Recipe::default().model.output_norm(), OutputNorm::Layer);
+}
+
+#[test]
+fn fingerprints_tell_runs_apart_but_not_spellings_or_watching() {
+    let print = |sets: &[&str]| read("", sets).unwrap().fingerprint();
+    let base = print(&[]);
+    assert_eq!(base.len(), 64);
+    for same in [
+        "train.log_every=1",
+        "train.save_every=1",
+        "train.keep_checkpoints=9",
+        "train.gradient_checkpointing=true",
+        "model.intermediate_size=1024",
+        "model.output_norm=layer",
+        "model.position={ type = \"lrpe\" }",
+    ] {
+        assert_eq!(print(&[same]), base, "{same}");
+    }
+    for other in
+        ["train.seed=1", "train.steps=5", "model.position=rope", "data.source=x", "train.eval_every=7"]
+    {
+        assert_ne!(print(&[other]), base, "{other}");
+    }
+    let mut resolved = Recipe::default();
+    resolved.resolve(256);
+    assert_eq!(resolved.fingerprint(), base);
+}
+
+#[test]
+fn differences_name_the_keys() {
+    let (one, other) = (read("", &["train.seed=1"]).unwrap(), read("", &["train.log_every=3"]).unwrap());
+    assert_eq!(one.differences(&other), ["train.seed: 1, 0"]);
+}
