@@ -1,6 +1,9 @@
 //! relin: relative positions for linear attention, as burn modules, models, training and generation.
 
 pub mod data;
+pub mod eval;
+pub mod generate;
+pub mod hub;
 pub mod model;
 pub mod nearest;
 pub mod nn;

@@ -181,8 +181,7 @@ impl CausalLm {
                 x.mul_scalar((width as f64).sqrt()) + positions.unsqueeze()
             }
             (Absolute::Learned, Some(table)) => {
-                let rows = table.weight.dims()[0] as i64;
-                let positions = (0..time as i64).map(|t| (offset + t).min(rows - 1) as u32).collect();
+                let positions = (0..time as i64).map(|t| (offset + t) as u32).collect();
                 x + table.forward(positions, [1, time])
             }
             _ => x,
@@ -208,6 +207,30 @@ impl CausalLm {
         let block = &self.model.layers[layer];
         let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
         x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x))
+    }
+
+    /// The first part of the model whose output is not finite for this batch.
+    pub fn first_not_finite(&self, ids: Vec<u32>, shape: [usize; 2]) -> Option<String> {
+        let finite = |x: &Tensor<3>| ops::to_vec(x.clone().inner()).iter().all(|x| x.is_finite());
+        let mut x = self.embed(ids, shape, 0);
+        if !finite(&x) {
+            return Some("model.embed_tokens".into());
+        }
+        for (index, block) in self.model.layers.iter().enumerate() {
+            let mask = OwnedMask::Causal(dense(shape[0], shape[1], 0));
+            let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), mask);
+            if !finite(&attended) {
+                return Some(format!("model.layers.{index}.self_attn"));
+            }
+            x = x + attended;
+            let fed = block.mlp.forward(block.post_attention_layernorm.forward(x.clone()));
+            if !finite(&fed) {
+                return Some(format!("model.layers.{index}.mlp"));
+            }
+            x = x + fed;
+        }
+        let logits = ops::to_vec(self.finish(x).inner());
+        (!logits.iter().all(|x| x.is_finite())).then(|| "lm_head".into())
     }
 
     /// Longest context that the positions allow; `None` if there is no limit.

@@ -17,6 +17,11 @@ pub trait Observer {
     /// The validation split was scored.
     fn eval(&mut self, eval: &Eval);
 
+    /// Something was wrong that did not stop the run, such as a damaged saved state that was passed over.
+    fn warning(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// Asked after every update: when true, the run saves its state and ends early.
     fn should_stop(&self) -> bool {
         false

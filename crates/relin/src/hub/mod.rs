@@ -1,0 +1,173 @@
+//! A trained model on disk: a folder that can be moved anywhere.
+//!
+//! | file | what |
+//! |---|---|
+//! | `config.json` | the network, with Hugging Face's key names, and the version of this layout |
+//! | `model.safetensors` | the weights with the best validation loss, and their SHA-256 |
+//! | `tokenizer.json` | the tokenizer, as the `tokenizers` libraries read it |
+//! | `generation_config.json` | defaults of sampling |
+//! | `recipe.toml` | the recipe, resolved |
+//! | `metrics.jsonl`, `tensorboard/` | what training reported |
+//! | `state/` | what resuming needs |
+
+mod config;
+mod weights;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+
+use crate::model::{CausalLm, ModelError, TensorError, load_tensors};
+use crate::recipe::{ModelConfig, Recipe, RecipeError};
+use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+pub use config::{CONFIG_FILE, read_config, write_config};
+pub use weights::{Weights, read_weights, write_tensors, write_weights};
+
+/// Name of the weights in a run's folder.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// Name of the tokenizer in a run's folder.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+const GENERATION_FILE: &str = "generation_config.json";
+
+/// Why a model cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// `config.json` is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// Field, expected, found.
+        reason: String,
+    },
+    /// A layout that this build does not know.
+    #[error("{}: layout version {found}; this build of relin reads version {known}", path.display())]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Version in the file.
+        found: u64,
+        /// Version that can be read.
+        known: u64,
+    },
+    /// Not a safetensors file, or a truncated one.
+    #[error("{} is not a whole safetensors file", path.display())]
+    Safetensors {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: safetensors::SafeTensorError,
+    },
+    /// Its content is not what was written.
+    #[error("{} is damaged: its tensors have SHA-256 {found}, but {expected} was written with them", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Sum in the file.
+        expected: String,
+        /// Sum of its content.
+        found: String,
+    },
+    /// A tensor of a type other than f32.
+    #[error("{}: tensor `{name}` is {found}; only F32 is read", path.display())]
+    Type {
+        /// Which file.
+        path: PathBuf,
+        /// Which tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// The tensors are not those of the configuration.
+    #[error("{} does not fit {CONFIG_FILE}", path.display())]
+    Tensors {
+        /// Which file.
+        path: PathBuf,
+        /// Which tensor and how.
+        source: TensorError,
+    },
+    /// The configuration contradicts itself.
+    #[error("{}", path.display())]
+    Model {
+        /// Which file.
+        path: PathBuf,
+        /// How.
+        source: ModelError,
+    },
+    /// The tokenizer cannot be read.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The tokenizer is not the one that the model was trained with.
+    #[error("{}: {found} tokens, but {CONFIG_FILE} says vocab_size = {expected}", path.display())]
+    Vocabulary {
+        /// Which file.
+        path: PathBuf,
+        /// Tokens of the model.
+        expected: usize,
+        /// Tokens of the tokenizer.
+        found: usize,
+    },
+    /// The recipe cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] RunlogError),
+}
+
+/// A model with all that is needed to use it.
+#[derive(Debug)]
+pub struct TrainedModel {
+    /// The network.
+    pub config: ModelConfig,
+    /// The network with its weights, without autodiff.
+    pub model: CausalLm,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// SHA-256 of the weights, which names the model.
+    pub hash: String,
+}
+
+/// Loads a run's model.
+///
+/// # Errors
+/// If a file is missing, damaged, of another version, or does not fit the others; the file is named.
+pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
+    let config_path = folder.join(CONFIG_FILE);
+    let config = read_config(&config_path)?;
+    let weights_path = folder.join(WEIGHTS_FILE);
+    let Weights { tensors, hash, .. } = read_weights(&weights_path)?;
+    let model = CausalLm::new(&config, 0, device)
+        .map_err(|source| HubError::Model { path: config_path.clone(), source })?;
+    let model = load_tensors(model, tensors)
+        .map_err(|source| HubError::Tensors { path: weights_path.clone(), source })?;
+    let tokenizer_path = folder.join(TOKENIZER_FILE);
+    let tokenizer = Tokenizer::load(&tokenizer_path)?;
+    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size());
+    if expected != found {
+        return Err(HubError::Vocabulary { path: tokenizer_path, expected, found });
+    }
+    let recipe = Recipe::read(&folder.join(RECIPE_FILE), &[])?;
+    Ok(TrainedModel { config, model, tokenizer, recipe, hash })
+}
+
+/// Writes what stays the same while a model is trained: configuration and defaults of generation.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_static(folder: &Path, config: &ModelConfig) -> Result<(), HubError> {
+    write_config(&folder.join(CONFIG_FILE), config)?;
+    let defaults = serde_json::json!({ "do_sample": true, "temperature": 0.8, "max_new_tokens": 200 });
+    Ok(write_atomic(&folder.join(GENERATION_FILE), format!("{defaults:#}\n").as_bytes())?)
+}

@@ -1,0 +1,305 @@
+//! The training loop.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use relin_kernels::rng::Rng;
+
+use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
+use super::optimizer::Optimizer;
+use super::state::{self, Progress, StateError};
+use crate::data::{Corpus, DataError};
+use crate::eval::score;
+use crate::hub::{self, HubError, TOKENIZER_FILE, WEIGHTS_FILE, write_weights};
+use crate::model::{CausalLm, LossOptions, ModelError, count_parameters, named_tensors};
+use crate::recipe::{Recipe, RecipeError};
+use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// Why training ended without a result. What was saved before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The tokenizer of the run that is resumed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The run's folder.
+    #[error("cannot create {}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the run.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// A record of the run.
+    #[error(transparent)]
+    Runlog(#[from] RunlogError),
+    /// A saved state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Numbers that are not finite.
+    #[error("training diverged at step {step}: {place} is not finite; try a lower train.learning_rate, more train.warmup_steps or another model.normalizer")]
+    Diverged {
+        /// The update that was being made.
+        step: usize,
+        /// First part of the model that gave them.
+        place: String,
+    },
+}
+
+/// Trains a recipe in the folder `out`, going on where a former call stopped.
+///
+/// Equal recipes give equal weights, to the byte, whether or not they were interrupted, for a given number of
+/// threads: batches, dropout and initial weights are pure functions of the seed, and every sum has a fixed order.
+///
+/// # Errors
+/// See [`TrainError`].
+pub fn train(
+    recipe: &Recipe,
+    out: &Path,
+    resume: Resume,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run::open(recipe, out, resume, observer)?;
+    observer.started(&Start {
+        step: run.progress.step,
+        steps: run.recipe.train.steps,
+        parameters: run.parameters,
+        tokens_per_step: run.targets_per_update(),
+    });
+    while run.progress.step < run.recipe.train.steps {
+        run.update(observer)?;
+        run.report(observer)?;
+        if run.is_due(run.recipe.train.eval_every) {
+            run.evaluate(observer)?;
+        }
+        let stop = observer.should_stop() && run.progress.step < run.recipe.train.steps;
+        if stop || run.is_due(run.recipe.train.save_every) {
+            run.save()?;
+        }
+        if stop {
+            return Ok(Outcome::Stopped { step: run.progress.step });
+        }
+    }
+    run.finish()
+}
+
+/// A run in progress.
+struct Run {
+    recipe: Recipe,
+    fingerprint: String,
+    out: PathBuf,
+    corpus: Corpus,
+    /// `None` only while an update replaces it.
+    model: Option<CausalLm>,
+    optimizer: Optimizer,
+    parameters: usize,
+    progress: Progress,
+    metrics: MetricsLog,
+    board: TensorBoard,
+    /// When this process began, less the seconds of former ones.
+    began: Instant,
+    former_seconds: f64,
+    first_step: usize,
+    last_report: (Instant, usize),
+}
+
+impl Run {
+    fn open(
+        recipe: &Recipe,
+        out: &Path,
+        resume: Resume,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let mut recipe = recipe.clone();
+        let unwritable = |source| TrainError::Folder { path: out.into(), source };
+        std::fs::create_dir_all(out).map_err(unwritable)?;
+        let tokenizer_path = out.join(TOKENIZER_FILE);
+        let resuming = resume == Resume::Auto && tokenizer_path.is_file();
+        let former = resuming.then(|| Tokenizer::load(&tokenizer_path)).transpose()?;
+        let corpus = Corpus::open(&recipe.data, former, &out.join("cache"))?;
+        recipe.resolve(corpus.tokenizer.vocab_size());
+        recipe.check()?;
+        let model = CausalLm::new(&recipe.model, recipe.train.seed, &Device::flex().autodiff())?;
+        let mut optimizer = Optimizer::new(&model);
+        if !resuming {
+            state::clear(out);
+        }
+        write_atomic(&out.join(RECIPE_FILE), recipe.to_toml()?.as_bytes())?;
+        hub::write_static(out, &recipe.model)?;
+        corpus.tokenizer.save(&tokenizer_path)?;
+        let fingerprint = recipe.fingerprint();
+        let (model, progress, warnings) = state::load(out, &fingerprint, model, &mut optimizer);
+        warnings.iter().for_each(|warning| observer.warning(warning));
+        let metrics = MetricsLog::resume(&out.join(METRICS_FILE), progress.step)?;
+        Ok(Self {
+            parameters: count_parameters(&model),
+            board: TensorBoard::create(&out.join("tensorboard"))?,
+            began: Instant::now(),
+            former_seconds: progress.seconds,
+            first_step: progress.step,
+            last_report: (Instant::now(), progress.step),
+            out: out.into(),
+            model: Some(model),
+            recipe,
+            fingerprint,
+            corpus,
+            optimizer,
+            progress,
+            metrics,
+        })
+    }
+
+    fn model(&self) -> &CausalLm {
+        self.model.as_ref().expect("only an update takes the model out")
+    }
+
+    fn targets_per_update(&self) -> usize {
+        let train = &self.recipe.train;
+        train.batch_size * self.recipe.data.context * train.gradient_accumulation
+    }
+
+    fn seconds(&self) -> f64 {
+        self.former_seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// Every so many updates, and at the end.
+    fn is_due(&self, every: usize) -> bool {
+        let step = self.progress.step;
+        step == self.recipe.train.steps || (every > 0 && step.is_multiple_of(every))
+    }
+
+    fn update(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let (train, context) = (self.recipe.train.clone(), self.recipe.data.context);
+        let step = self.progress.step + 1;
+        let mut loss = 0.0;
+        for micro in 0..train.gradient_accumulation {
+            let batch = self.corpus.training.training_batch(
+                train.seed,
+                step as u64,
+                micro,
+                train.batch_size,
+                context,
+            )?;
+            let options = LossOptions {
+                dropout: train.dropout,
+                rng: Rng::new(train.seed, (step * train.gradient_accumulation + micro) as u64),
+                checkpointing: train.gradient_checkpointing,
+            };
+            let (ids, shape) = (batch.inputs, [batch.rows, batch.length]);
+            let mut result = self.model().loss(ids.clone(), batch.targets, shape, options);
+            if !result.value.is_finite() {
+                return Err(self.diverged(step, ids, shape, "the loss".into(), observer));
+            }
+            loss += result.value / train.gradient_accumulation as f64;
+            let model = self.model.as_ref().expect("only an update takes the model out");
+            self.optimizer.accumulate(model, &mut result.gradients);
+        }
+        let model = self.model.take().expect("only an update takes the model out");
+        match self.optimizer.update(model, &train, train.learning_rate(step)) {
+            Ok(model) => self.model = Some(model),
+            Err((model, broken)) => {
+                self.model = Some(model);
+                let place = format!("the gradient of {}", broken.parameter);
+                return Err(self.diverged(step, Vec::new(), [0, 0], place, observer));
+            }
+        }
+        self.progress.step = step;
+        self.progress.pending_loss += loss;
+        self.progress.pending_updates += 1;
+        Ok(())
+    }
+
+    /// Names the first part of the model whose output is not finite, if one is.
+    fn diverged(
+        &mut self,
+        step: usize,
+        ids: Vec<u32>,
+        shape: [usize; 2],
+        otherwise: String,
+        _observer: &mut dyn Observer,
+    ) -> TrainError {
+        let inside = (!ids.is_empty()).then(|| self.model().valid().first_not_finite(ids, shape)).flatten();
+        let place = inside.map_or(otherwise, |place| format!("the output of {place}"));
+        TrainError::Diverged { step, place }
+    }
+
+    fn report(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        if !self.is_due(self.recipe.train.log_every) || self.progress.pending_updates == 0 {
+            return Ok(());
+        }
+        let Progress { step, pending_loss, pending_updates, .. } = self.progress;
+        let loss = pending_loss / pending_updates as f64;
+        let (since, from) = self.last_report;
+        let targets = (step - from) * self.targets_per_update();
+        let event = Step {
+            step,
+            loss,
+            learning_rate: self.recipe.train.learning_rate(step),
+            tokens_per_second: targets as f64 / since.elapsed().as_secs_f64().max(1e-9),
+        };
+        self.last_report = (Instant::now(), step);
+        (self.progress.pending_loss, self.progress.pending_updates) = (0.0, 0);
+        self.progress.train_loss = Some(loss);
+        self.board.scalars(step, &[("loss/train", loss), ("learning_rate", event.learning_rate)])?;
+        observer.step(&event);
+        Ok(self.metrics.write(&Event::Step(event))?)
+    }
+
+    fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let train = &self.recipe.train;
+        let windows = self.corpus.validation.evaluation_windows(self.recipe.data.context, train.batch_size)?;
+        let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
+        let scores = score(&self.model().valid(), &self.corpus.tokenizer, windows.take(batches));
+        let event = Eval { step: self.progress.step, valid_loss: scores.loss(), valid_accuracy: None };
+        self.board.scalars(event.step, &[("loss/validation", event.valid_loss)])?;
+        if self.progress.best_loss.is_none_or(|best| event.valid_loss < best) {
+            self.progress.best_loss = Some(event.valid_loss);
+            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.model()))?;
+        }
+        observer.eval(&event);
+        self.metrics.write(&Event::Eval(event))?;
+        // The time of an evaluation counts for no training step.
+        self.last_report.0 = Instant::now();
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.progress.seconds = self.seconds();
+        if self.progress.best_loss.is_none() {
+            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.model()))?;
+        }
+        let keep = self.recipe.train.keep_checkpoints;
+        Ok(state::save(&self.out, &self.fingerprint, &self.progress, self.model(), &self.optimizer, keep)?)
+    }
+
+    fn finish(mut self) -> Result<Outcome, TrainError> {
+        let updates = self.progress.step - self.first_step;
+        let own_seconds = self.began.elapsed().as_secs_f64();
+        let done = Done {
+            run: self.out.clone(),
+            steps: self.progress.step,
+            train_loss: self.progress.train_loss.unwrap_or(f64::NAN),
+            valid_loss: self.progress.best_loss.unwrap_or(f64::NAN),
+            valid_accuracy: None,
+            tokens_per_second: (updates * self.targets_per_update()) as f64 / own_seconds.max(1e-9),
+            seconds: self.seconds(),
+            parameters: self.parameters,
+        };
+        self.metrics.write(&Event::Done(done.clone()))?;
+        Ok(Outcome::Finished(done))
+    }
+}
