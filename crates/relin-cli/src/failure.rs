@@ -5,8 +5,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use relin::eval::EvalError;
+use relin::generate::GenerateError;
 use relin::recipe::RecipeError;
 use relin::runlog::RunlogError;
+use relin::train::TrainError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,12 @@ pub enum Failure {
     Recipe(#[from] RecipeError),
     #[error(transparent)]
     Runlog(#[from] RunlogError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
@@ -37,7 +46,7 @@ pub const INTERRUPTED: u8 = 130;
 impl Failure {
     pub fn code(&self) -> ExitCode {
         match self {
-            Self::Recipe(e) if e.is_usage() => ExitCode::from(2),
+            Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,

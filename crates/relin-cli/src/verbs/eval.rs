@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use relin::eval::{EvalOptions, Evaluation, evaluate};
 
 use super::run_folder;
 use crate::args::Globals;
 use crate::failure::Failure;
-use crate::library::{self, EvalOptions, Evaluation};
 use crate::output::Output;
 use crate::progress::grouped;
 
@@ -40,24 +40,22 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
         split: args.split.clone(),
         lengths: args.lengths.iter().map(|length| length.get()).collect(),
     };
-    library::evaluate(&run_folder(&args.run)?, &options, &mut |evaluation| {
+    evaluate(&run_folder(&args.run)?, &options, &mut |evaluation| {
         output.result(in_words(evaluation));
         output.event(evaluation);
-    })
+    })?;
+    Ok(())
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
-    let mut words =
-        format!("{}  length {}  loss {:.4}", evaluation.split, evaluation.length, evaluation.loss);
-    let scores = [
-        ("perplexity", evaluation.perplexity),
-        ("bits per byte", evaluation.bits_per_byte),
-        ("accuracy", evaluation.accuracy),
-    ];
-    for (name, score) in scores {
-        if let Some(score) = score {
-            words += &format!("  {name} {score:.4}");
-        }
-    }
-    words + &format!("  ({} tokens)", grouped(evaluation.tokens))
+    format!(
+        "{}  length {}  loss {:.4}  perplexity {:.4}  bits per byte {:.4}  accuracy {:.4}  ({} tokens)",
+        evaluation.split,
+        evaluation.length,
+        evaluation.loss,
+        evaluation.perplexity,
+        evaluation.bits_per_byte,
+        evaluation.accuracy,
+        grouped(evaluation.tokens)
+    )
 }

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use relin::generate::{GenerateOptions, SamplerOptions, generate};
 
 use super::run_folder;
 use crate::args::Globals;
 use crate::failure::Failure;
-use crate::library::{self, GenerateOptions};
 use crate::output::Output;
 use crate::progress::grouped;
 
@@ -57,7 +57,7 @@ pub struct GenerateArgs {
 pub fn run(args: &GenerateArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
     let options = options(args, globals)?;
     let run = run_folder(&args.run)?;
-    let generated = library::generate(&run, &options, &mut |piece| output.text(piece))?;
+    let generated = generate(&run, &options, &mut |piece| output.text(piece))?;
     output.text("\n");
     let rate = grouped(generated.tokens_per_second.max(0.0) as usize);
     if !output.is_json() {
@@ -80,11 +80,13 @@ fn options(args: &GenerateArgs, globals: &Globals) -> Result<GenerateOptions, Fa
     Ok(GenerateOptions {
         prompt: prompt(args)?,
         max_new_tokens: args.max_new_tokens,
-        temperature: heat,
-        top_k: args.top_k,
-        top_p: args.top_p,
+        sampler: SamplerOptions {
+            temperature: heat,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            seed: globals.seed.unwrap_or(0),
+        },
         stop: args.stop.clone(),
-        seed: globals.seed.unwrap_or(0),
         load_state: args.load_state.clone(),
         save_state: args.save_state.clone(),
     })

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use relin::recipe::{Override, Recipe};
 use relin::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing, write_atomic};
+use relin::generate::{GenerateOptions, SamplerOptions, generate};
 use relin::train::events::{Done, Event, Outcome};
+use relin::train::train;
 
 use crate::args::Globals;
 use crate::chart_of_run::loss_chart;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::library::{self, GenerateOptions};
 use crate::output::Output;
 use crate::progress::{Progress, grouped, in_words};
 
@@ -70,7 +71,7 @@ pub fn run(args: &TrainArgs, globals: &Globals, output: &Output) -> Result<(), F
     }
     let mut progress = Progress::new(*output);
     interrupt::stop_gracefully();
-    let outcome = library::train(&recipe, &out, resume, &mut progress);
+    let outcome = train(&recipe, &out, resume, &mut progress);
     progress.finish();
     match outcome? {
         Outcome::Finished(done) => {
@@ -111,15 +112,12 @@ fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
     let options = GenerateOptions {
         prompt: String::new(),
         max_new_tokens: 200,
-        temperature: 0.8,
-        top_k: None,
-        top_p: None,
+        sampler: SamplerOptions { temperature: 0.8, top_k: None, top_p: None, seed: recipe.train.seed },
         stop: Vec::new(),
-        seed: recipe.train.seed,
         load_state: None,
         save_state: None,
     };
-    let sample = library::generate(out, &options, &mut |_| {})?;
+    let sample = generate(out, &options, &mut |_| {})?;
     output.note(format!("a sample:\n{}\n", sample.text.trim_end()));
     Ok(())
 }
