@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fast_math::FastMath;
 use crate::real::Real;
+use crate::simd::dispatch;
 
 /// An elementwise feature map (`exp` also shifts by the row's maximum).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,29 +27,49 @@ impl FeatureMap {
     pub const ALL: [Self; 5] = [Self::Elu1, Self::Relu, Self::Silu, Self::Exp, Self::Identity];
 
     /// `out = φ(x)` for rows of `width` features.
-    pub fn apply<R: Real>(self, width: usize, x: &[R], out: &mut [R]) {
+    pub fn apply<R: FastMath>(self, width: usize, x: &[R], out: &mut [R]) {
         match self {
-            Self::Elu1 => map(x, out, |x| if x >= R::ZERO { x + R::ONE } else { x.exp() }),
-            Self::Relu => map(x, out, |x| if x > R::ZERO { x } else { R::ZERO }),
-            Self::Silu => map(x, out, |x| x * sigmoid(x)),
+            Self::Elu1 => map(
+                x,
+                out,
+                #[inline(always)]
+                |x| if x >= R::ZERO { x + R::ONE } else { x.fast_exp() },
+            ),
+            Self::Relu => map(
+                x,
+                out,
+                #[inline(always)]
+                |x| if x > R::ZERO { x } else { R::ZERO },
+            ),
+            Self::Silu => map(
+                x,
+                out,
+                #[inline(always)]
+                |x| x * x.sigmoid(),
+            ),
             Self::Identity => out.copy_from_slice(x),
             Self::Exp => {
                 for (x, out) in x.chunks(width).zip(out.chunks_mut(width)) {
                     let max = x.iter().copied().fold(R::NEG_INFINITY, R::max);
-                    map(x, out, |x| (x - max).exp());
+                    map(
+                        x,
+                        out,
+                        #[inline(always)]
+                        |x| (x - max).fast_exp(),
+                    );
                 }
             }
         }
     }
 
     /// `d_x = φ'(x) · d_out`, in place: `d` holds `d_out` on entry and `d_x` on return. `features` is `φ(x)`.
-    pub fn vjp<R: Real>(self, x: &[R], features: &[R], d: &mut [R]) {
+    pub fn vjp<R: FastMath>(self, x: &[R], features: &[R], d: &mut [R]) {
         let rows = d.iter_mut().zip(x).zip(features);
         match self {
             Self::Elu1 => rows.for_each(|((d, &x), &f)| *d *= if x >= R::ZERO { R::ONE } else { f }),
             Self::Relu => rows.for_each(|((d, &x), _)| *d *= if x > R::ZERO { R::ONE } else { R::ZERO }),
             Self::Silu => rows.for_each(|((d, &x), &f)| {
-                let s = sigmoid(x);
+                let s = x.sigmoid();
                 *d *= s + f * (R::ONE - s);
             }),
             Self::Exp => rows.for_each(|((d, _), &f)| *d *= f),
@@ -62,11 +84,14 @@ impl FeatureMap {
 }
 
 fn map<R: Real>(x: &[R], out: &mut [R], f: impl Fn(R) -> R) {
-    out.iter_mut().zip(x).for_each(|(out, &x)| *out = f(x));
-}
-
-fn sigmoid<R: Real>(x: R) -> R {
-    R::ONE / (R::ONE + (-x).exp())
+    dispatch(
+        #[inline(always)]
+        || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = f(x);
+            }
+        },
+    );
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use super::chunked::{column_sums, divide_backward};
 use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
 use crate::encoding::Side;
 use crate::matmul::{Into, Mat, matmul};
-use crate::real::Real;
+use crate::fast_math::FastMath;
 
-pub(super) fn forward<R: Real>(head: &Head<'_, R>) -> Forward<R> {
+pub(super) fn forward<R: FastMath>(head: &Head<'_, R>) -> Forward<R> {
     let (len, chunk) = (head.queries.len, head.attention.chunk);
     let (encoded, v) = (head.encoded_dim(), head.v());
     let (s, z) = sum_keys(head);
@@ -28,7 +28,7 @@ pub(super) fn forward<R: Real>(head: &Head<'_, R>) -> Forward<R> {
     Forward { out, s, z }
 }
 
-fn sum_keys<R: Real>(head: &Head<'_, R>) -> (Vec<R>, Vec<R>) {
+fn sum_keys<R: FastMath>(head: &Head<'_, R>) -> (Vec<R>, Vec<R>) {
     let (len, chunk) = (head.keys.len, head.attention.chunk);
     let (encoded, v) = (head.encoded_dim(), head.v());
     let (mut s, mut z) = head.initial_state();
@@ -42,14 +42,14 @@ fn sum_keys<R: Real>(head: &Head<'_, R>) -> (Vec<R>, Vec<R>) {
     (s, z)
 }
 
-fn score_sums<R: Real>(head: &Head<'_, R>, z: &[R], q: &Rows<R>) -> Vec<R> {
+fn score_sums<R: FastMath>(head: &Head<'_, R>, z: &[R], q: &Rows<R>) -> Vec<R> {
     if z.is_empty() {
         return vec![R::ONE; q.raw.len() / head.k()];
     }
     head.summed(q).chunks(z.len()).map(|f| dot(f, z)).collect()
 }
 
-pub(super) fn backward<R: Real>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
+pub(super) fn backward<R: FastMath>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
     let (s, z) = sum_keys(head);
     let (mut d_s, mut d_z) = head.part_of(cotangent.d_state);
     let mut d_params = vec![0.0; head.inputs.params.len()];
@@ -58,7 +58,7 @@ pub(super) fn backward<R: Real>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>)
     Backward { d_q, d_k, d_v, d_s, d_z, d_params }
 }
 
-fn queries_backward<R: Real>(
+fn queries_backward<R: FastMath>(
     head: &Head<'_, R>,
     cotangent: Cotangent<'_, R>,
     s: &[R],
@@ -94,7 +94,7 @@ fn queries_backward<R: Real>(
     all
 }
 
-fn keys_backward<R: Real>(
+fn keys_backward<R: FastMath>(
     head: &Head<'_, R>,
     d_s: &[R],
     d_z: &[R],

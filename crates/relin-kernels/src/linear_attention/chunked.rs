@@ -7,7 +7,7 @@
 use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
 use crate::encoding::Side;
 use crate::matmul::{Into, Mat, matmul};
-use crate::real::Real;
+use crate::fast_math::FastMath;
 
 /// State at a chunk's border.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ struct Border<R> {
     z: Vec<R>,
 }
 
-pub(super) fn forward<R: Real>(head: &Head<'_, R>) -> Forward<R> {
+pub(super) fn forward<R: FastMath>(head: &Head<'_, R>) -> Forward<R> {
     let (len, v) = (head.queries.len, head.v());
     let (s, z) = head.initial_state();
     let mut border = Border { s, z };
@@ -41,7 +41,7 @@ pub(super) fn forward<R: Real>(head: &Head<'_, R>) -> Forward<R> {
 }
 
 /// `tril(A B^T)` for two `[n, width]` matrices.
-fn causal_product<R: Real>(a: &[R], b: &[R], n: usize) -> Vec<R> {
+fn causal_product<R: FastMath>(a: &[R], b: &[R], n: usize) -> Vec<R> {
     let width = a.len() / n;
     let mut product = vec![R::ZERO; n * n];
     matmul(&mut product, Into::Overwrite, Mat::new(a, n, width), Mat::new(b, n, width).t());
@@ -52,7 +52,7 @@ fn causal_product<R: Real>(a: &[R], b: &[R], n: usize) -> Vec<R> {
 }
 
 /// The denominators' sums `f_s · Σ_{t ≤ s} g_t`, the chunk's own part summed apart from what came before.
-fn score_sums<R: Real>(head: &Head<'_, R>, before: &[R], q: &Rows<R>, k: &Rows<R>) -> Vec<R> {
+fn score_sums<R: FastMath>(head: &Head<'_, R>, before: &[R], q: &Rows<R>, k: &Rows<R>) -> Vec<R> {
     let width = head.z();
     if width == 0 {
         return vec![R::ONE; q.raw.len() / head.k()];
@@ -65,7 +65,7 @@ fn score_sums<R: Real>(head: &Head<'_, R>, before: &[R], q: &Rows<R>, k: &Rows<R
     head.summed(q).chunks(width).zip(head.summed(k).chunks(width)).map(sum).collect()
 }
 
-fn advance<R: Real>(head: &Head<'_, R>, border: &mut Border<R>, k: &Rows<R>, values: &[R]) {
+fn advance<R: FastMath>(head: &Head<'_, R>, border: &mut Border<R>, k: &Rows<R>, values: &[R]) {
     let (encoded, v) = (head.encoded_dim(), head.v());
     let n = values.len() / v;
     let keys = Mat::new(&k.encoded, n, encoded);
@@ -76,7 +76,7 @@ fn advance<R: Real>(head: &Head<'_, R>, border: &mut Border<R>, k: &Rows<R>, val
 
 /// Sums over the rows, of the chunk alone: adding them to the state once a chunk keeps rounding from growing with
 /// the number of tokens.
-pub(super) fn column_sums<R: Real>(rows: &[R], width: usize) -> Vec<R> {
+pub(super) fn column_sums<R: FastMath>(rows: &[R], width: usize) -> Vec<R> {
     let mut sums = vec![R::ZERO; width];
     if width > 0 {
         rows.chunks(width).for_each(|row| axpy(R::ONE, row, &mut sums));
@@ -84,7 +84,7 @@ pub(super) fn column_sums<R: Real>(rows: &[R], width: usize) -> Vec<R> {
     sums
 }
 
-pub(super) fn backward<R: Real>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
+pub(super) fn backward<R: FastMath>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
     let (len, k, v, chunk) = (head.queries.len, head.k(), head.v(), head.attention.chunk);
     let borders = borders(head);
     let (d_s, d_z) = head.part_of(cotangent.d_state);
@@ -104,7 +104,7 @@ pub(super) fn backward<R: Real>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>)
 }
 
 /// The state before each chunk, recomputed.
-fn borders<R: Real>(head: &Head<'_, R>) -> Vec<Border<R>> {
+fn borders<R: FastMath>(head: &Head<'_, R>) -> Vec<Border<R>> {
     let (len, chunk) = (head.keys.len, head.attention.chunk);
     let (s, z) = head.initial_state();
     let mut border = Border { s, z };
@@ -125,7 +125,7 @@ struct ChunkGradients<R> {
 }
 
 /// Gradients of one chunk; `d_border` is the gradient of the state after it and becomes that of the state before.
-fn chunk_backward<R: Real>(
+fn chunk_backward<R: FastMath>(
     head: &Head<'_, R>,
     cotangent: Cotangent<'_, R>,
     from: usize,
@@ -171,7 +171,7 @@ fn chunk_backward<R: Real>(
 
 /// Through `o = sum / divisor`: turns `d_out` into the gradient of the weighted sums, in place, and returns that of
 /// the sums of scores, `−(d_o · o) / divisor`.
-pub(super) fn divide_backward<R: Real>(head: &Head<'_, R>, sums: &[R], out: &[R], d_out: &mut [R]) -> Vec<R> {
+pub(super) fn divide_backward<R: FastMath>(head: &Head<'_, R>, sums: &[R], out: &[R], d_out: &mut [R]) -> Vec<R> {
     let v = head.v();
     let through = |((&sum, out), d_out): ((&R, &[R]), &mut [R])| {
         let (divisor, reached) = head.attention.divisor(sum);
@@ -183,7 +183,7 @@ pub(super) fn divide_backward<R: Real>(head: &Head<'_, R>, sums: &[R], out: &[R]
 }
 
 /// Through `sum_s = f_s · (z + Σ_{t ≤ s} g_t)`: gradients of f and g, and `d_z` from after the chunk to before it.
-fn score_sums_backward<R: Real>(
+fn score_sums_backward<R: FastMath>(
     head: &Head<'_, R>,
     before: &[R],
     d_z: &mut [R],

@@ -2,11 +2,11 @@
 
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
-use crate::real::Real;
+use crate::fast_math::FastMath;
 use crate::segments::Segment;
 
 /// The task of one (segment, head).
-pub(super) struct Head<'a, R: Real> {
+pub(super) struct Head<'a, R: FastMath> {
     pub attention: &'a LinearAttention<R>,
     pub encoder: &'a dyn Encoder<R>,
     pub inputs: Inputs<'a, R>,
@@ -55,7 +55,7 @@ pub(super) struct Rows<R> {
     pub encoded: Vec<R>,
 }
 
-impl<R: Real> Head<'_, R> {
+impl<R: FastMath> Head<'_, R> {
     pub fn k(&self) -> usize {
         self.attention.key_dim()
     }
@@ -169,11 +169,11 @@ impl<R: Real> Head<'_, R> {
     }
 }
 
-pub(super) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
+pub(super) fn dot<R: FastMath>(a: &[R], b: &[R]) -> R {
     a.iter().zip(b).map(|(&a, &b)| a * b).sum()
 }
 
 /// `into += factor · x`.
-pub(super) fn axpy<R: Real>(factor: R, x: &[R], into: &mut [R]) {
+pub(super) fn axpy<R: FastMath>(factor: R, x: &[R], into: &mut [R]) {
     into.iter_mut().zip(x).for_each(|(into, &x)| *into += factor * x);
 }

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Encoder, Encoding};
 use crate::feature_map::FeatureMap;
-use crate::real::Real;
+use crate::fast_math::FastMath;
 use crate::segments::{Mask, Segment};
 use head::Head;
 
@@ -53,7 +53,7 @@ pub enum Normalizer {
 
 /// The operator: φ, the encoding, the normaliser, and the sizes.
 #[derive(Clone, Debug)]
-pub struct LinearAttention<R: Real> {
+pub struct LinearAttention<R: FastMath> {
     /// φ.
     pub feature_map: FeatureMap,
     /// The encoding, from `K` to `K'`; it acts on the features.
@@ -118,7 +118,7 @@ pub struct Gradients<R> {
     pub initial: State<R>,
 }
 
-impl<R: Real> LinearAttention<R> {
+impl<R: FastMath> LinearAttention<R> {
     /// `K`.
     pub fn key_dim(&self) -> usize {
         self.encoding.key_dim()
@@ -281,7 +281,7 @@ impl<R: Real> LinearAttention<R> {
 }
 
 /// Writes each task's `[len, width]` rows to its segment and head of `[N, H, width]`.
-fn scatter<R: Real>(full: &mut [R], heads: usize, width: usize, segments: &[Segment], parts: &[&[R]]) {
+fn scatter<R: FastMath>(full: &mut [R], heads: usize, width: usize, segments: &[Segment], parts: &[&[R]]) {
     let mut rest = full;
     let mut done = 0;
     for (segment, parts) in segments.iter().zip(parts.chunks(heads)) {

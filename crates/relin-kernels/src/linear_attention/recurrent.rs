@@ -9,12 +9,12 @@ use super::head::{axpy, dot};
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
 use crate::matmul::{Into, Mat, matmul};
-use crate::real::Real;
+use crate::fast_math::FastMath;
 use crate::segments::{Mask, Segment};
 
 /// One sequence in the middle of its generation, all heads of one layer.
 #[derive(Debug)]
-pub struct Recurrent<R: Real> {
+pub struct Recurrent<R: FastMath> {
     attention: LinearAttention<R>,
     params: Vec<R>,
     encoder: Box<dyn Encoder<R>>,
@@ -36,7 +36,7 @@ pub struct Memory<R> {
     pub position: i64,
 }
 
-impl<R: Real> Memory<R> {
+impl<R: FastMath> Memory<R> {
     /// Starts from a state, with nothing waiting.
     pub fn new(attention: &LinearAttention<R>, state: State<R>, position: i64) -> Self {
         let waiting_z = vec![R::ZERO; attention.heads * attention.normalizer_dim()];
@@ -44,7 +44,7 @@ impl<R: Real> Memory<R> {
     }
 }
 
-impl<R: Real> Recurrent<R> {
+impl<R: FastMath> Recurrent<R> {
     /// Continues from `memory`, with the encoding's parameters bound once.
     pub fn new(attention: LinearAttention<R>, params: &[R], memory: Memory<R>) -> Self {
         let encoder = attention.encoding.bind(params);
@@ -130,7 +130,7 @@ impl<R> Token<R> {
     }
 }
 
-fn output<R: Real>(
+fn output<R: FastMath>(
     attention: &LinearAttention<R>,
     memory: &Memory<R>,
     head: usize,
@@ -155,7 +155,7 @@ fn output<R: Real>(
     }
 }
 
-fn fold<R: Real>(attention: &LinearAttention<R>, memory: &mut Memory<R>) {
+fn fold<R: FastMath>(attention: &LinearAttention<R>, memory: &mut Memory<R>) {
     let (heads, encoded, v) = (attention.heads, attention.encoded_dim(), attention.value_dim);
     let n = memory.waiting_k.len() / (heads * encoded);
     if n == 0 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs, Rotated};
 use relin_kernels::encoding::{Encoding, EncodingConfig, LrpeConfig, PRESETS, Place};
+use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State};
 use relin_kernels::real::Real;
@@ -159,7 +160,7 @@ pub struct Data<R> {
     pub initial: Option<State<R>>,
 }
 
-impl<R: Real> Data<R> {
+impl<R: FastMath> Data<R> {
     pub fn new(attention: &LinearAttention<R>, layout: &Layout, with_state: bool, seed: u64) -> Self {
         let params = params(&*attention.encoding);
         let zero = attention.zero_state(layout.queries.len());
@@ -190,7 +191,7 @@ impl<R: Real> Data<R> {
     }
 }
 
-pub fn attention<R: Real>(
+pub fn attention<R: FastMath>(
     config: &EncodingConfig,
     feature_map: FeatureMap,
     normalizer: Normalizer,

@@ -4,7 +4,6 @@ use rayon::prelude::*;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::recurrent::{Memory, Recurrent};
 use relin_kernels::linear_attention::{LinearAttention, Normalizer, State, naive};
-use relin_kernels::segments::Mask;
 
 use crate::cases::*;
 
