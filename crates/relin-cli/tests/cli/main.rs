@@ -1,6 +1,9 @@
 //! The command line, run as users run it: each test in a fresh folder.
 
+mod bad_input;
 mod harness;
+mod resume;
+mod runs;
 
 /// `relin doctor`.
 mod doctor;

@@ -1,0 +1,147 @@
+//! Training, scoring and writing, as a user would.
+
+use crate::harness::Bench;
+
+/// A model that trains in a second.
+pub const TINY: &str = r#"
+[model]
+hidden_size = 16
+num_hidden_layers = 2
+num_attention_heads = 2
+position = "lrpe-orthogonal"
+[data]
+source = "text.txt"
+tokenizer = "char"
+context = 16
+[train]
+steps = 24
+batch_size = 4
+dropout = 0.1
+warmup_steps = 4
+eval_every = 8
+save_every = 6
+log_every = 4
+"#;
+
+/// Verses that no model learns by heart in a second.
+pub fn text() -> String {
+    (0..400).map(|i| format!("line {} of {} rhymes with {}\n", i, i * i % 97, i * 31 % 89)).collect()
+}
+
+pub fn bench() -> Bench {
+    let bench = Bench::new();
+    bench.write("tiny.toml", TINY);
+    bench.write("text.txt", &text());
+    bench
+}
+
+pub const TRAIN: [&str; 5] = ["train", "tiny.toml", "--out", "run", "--quiet"];
+
+#[test]
+fn train_tells_its_story_in_json_and_leaves_a_whole_folder() {
+    let bench = bench();
+    let said = bench.relin(&["train", "tiny.toml", "--out", "run", "--json", "--quiet"]).exits(0);
+    let lines = said.json();
+    let last = lines.last().unwrap();
+    assert_eq!((last["event"].as_str(), last["steps"].as_u64()), (Some("done"), Some(24)));
+    assert!(last["valid_loss"].as_f64().unwrap() < 3.6, "less than the logarithm of the 36 characters' number: {last}");
+    for key in ["train_loss", "tokens_per_second", "seconds", "parameters"] {
+        assert!(last[key].as_f64().unwrap() > 0.0, "{key}: {last}");
+    }
+    let steps: Vec<_> = lines.iter().filter(|line| line["event"] == "step").map(|l| l["step"].as_u64()).collect();
+    assert_eq!(steps, [4, 8, 12, 16, 20, 24].map(Some));
+    assert_eq!(lines.iter().filter(|line| line["event"] == "eval").count(), 3);
+    for file in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "generation_config.json",
+        "recipe.toml",
+        "metrics.jsonl",
+        "loss.svg",
+        "state",
+    ] {
+        assert!(bench.path().join("run").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_moved_folder_scores_as_it_did() {
+    let bench = bench();
+    let done = bench.relin(&["train", "tiny.toml", "--out", "run", "--json", "--quiet"]).exits(0).json();
+    let loss = done.last().unwrap()["valid_loss"].as_f64().unwrap();
+    std::fs::rename(bench.path().join("run"), bench.path().join("moved")).unwrap();
+    let scores = bench.relin(&["eval", "moved", "--json", "--lengths", "16,32"]).exits(0).json();
+    assert_eq!(scores.len(), 2);
+    assert!((scores[0]["loss"].as_f64().unwrap() - loss).abs() < 1e-6, "{} against {loss}", scores[0]);
+    let perplexity = scores[0]["perplexity"].as_f64().unwrap();
+    assert!((perplexity.ln() - loss).abs() < 1e-6);
+    // Plain ASCII: one byte a character.
+    let bits = scores[0]["bits_per_byte"].as_f64().unwrap();
+    assert!((bits * std::f64::consts::LN_2 - loss).abs() < 1e-6);
+    assert_eq!(scores[0]["tokens"], scores[1]["tokens"], "every target counts once at every length");
+    let training = bench.relin(&["eval", "moved", "--json", "--split", "training"]).exits(0).json();
+    assert_eq!(training[0]["split"], "training");
+    bench.relin(&["eval", "moved", "--split", "test"]).exits(1).complains(&["`test`", "`validation`"]);
+    let other = bench.relin(&["eval", "moved", "--data", "text.txt", "--json"]).exits(0).json();
+    assert_eq!(other[0]["tokens"].as_u64().unwrap() as usize, text().len() - 1);
+}
+
+#[test]
+fn a_finished_run_is_not_trained_again_nor_overwritten_by_another_recipe() {
+    let bench = bench();
+    bench.relin(&TRAIN).exits(0);
+    let before = std::fs::read(bench.path().join("run/model.safetensors")).unwrap();
+    bench.relin(&TRAIN).exits(0);
+    let other = ["train", "tiny.toml", "--out", "run", "--set", "train.steps=30"];
+    bench.relin(&other).exits(1).complains(&["finished", "train.steps"]);
+    assert_eq!(std::fs::read(bench.path().join("run/model.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn gradient_checkpointing_and_accumulation_change_no_weight_beyond_rounding() {
+    let bench = bench();
+    bench.relin(&["train", "tiny.toml", "--out", "plain", "--quiet"]).exits(0);
+    let set = ["--set", "train.gradient_checkpointing=true"];
+    bench.relin(&[&["train", "tiny.toml", "--out", "checkpointed", "--quiet"], &set[..]].concat()).exits(0);
+    let weights = |run: &str| std::fs::read(bench.path().join(run).join("model.safetensors")).unwrap();
+    assert!(weights("plain") == weights("checkpointed"), "to the byte");
+}
+
+#[test]
+fn bpe_and_bytes_train_too() {
+    let bench = bench();
+    for (name, sets) in [("bpe", vec!["data.tokenizer=bpe", "data.vocab_size=300"]), ("byte", vec!["data.tokenizer=byte"])] {
+        let mut args = vec!["train", "tiny.toml", "--quiet", "--json", "--out", name];
+        sets.iter().for_each(|set| args.extend(["--set", set]));
+        bench.relin(&args).exits(0);
+        let text = bench.relin(&["generate", name, "--prompt", "line ", "--max-new-tokens", "5", "--json"]).exits(0);
+        assert_eq!(text.json()[0]["tokens"], 5, "{name}");
+    }
+}
+
+#[test]
+fn a_session_in_a_file_continues_the_text_exactly() {
+    let bench = bench();
+    bench.relin(&TRAIN).exits(0);
+    let write = |args: &[&str]| {
+        let fixed = ["generate", "run", "--json", "--seed", "3"];
+        bench.relin(&[&fixed, args].concat()).exits(0).json()[0]["text"].as_str().unwrap().to_owned()
+    };
+    // 150 tokens cross the folding of the state (64 tokens) in several places.
+    let whole = write(&["--prompt", "line 7", "--max-new-tokens", "150"]);
+    let first = write(&["--prompt", "line 7", "--max-new-tokens", "97", "--save-state", "a.state"]);
+    let second = write(&["--load-state", "a.state", "--max-new-tokens", "53"]);
+    assert_eq!(first + &second, whole);
+    let greedy = write(&["--prompt", "line 7", "--max-new-tokens", "20", "--temperature", "0"]);
+    assert_eq!(greedy, write(&["--prompt", "line 7", "--max-new-tokens", "20", "--temperature", "0", "--seed", "9"][..6].as_ref()));
+    let stopped = write(&["--prompt", "line 7", "--max-new-tokens", "150", "--stop", "\n"]);
+    assert_eq!(stopped, whole.split('\n').next().unwrap());
+
+    bench.relin(&["train", "tiny.toml", "--out", "other", "--quiet", "--seed", "1"]).exits(0);
+    let foreign = ["generate", "other", "--load-state", "a.state"];
+    bench.relin(&foreign).exits(1).complains(&["a.state", "session of the model"]);
+    let bytes = std::fs::read(bench.path().join("a.state")).unwrap();
+    std::fs::write(bench.path().join("a.state"), &bytes[..bytes.len() - 5]).unwrap();
+    bench.relin(&["generate", "run", "--load-state", "a.state"]).exits(1).complains(&["a.state"]);
+}
