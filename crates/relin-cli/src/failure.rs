@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use relin::data::DataError;
 use relin::recipe::RecipeError;
 use relin::runlog::RunlogError;
 
@@ -15,6 +16,8 @@ pub enum Failure {
     Recipe(#[from] RecipeError),
     #[error(transparent)]
     Runlog(#[from] RunlogError),
+    #[error(transparent)]
+    Data(#[from] DataError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
@@ -38,6 +41,7 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Recipe(e) if e.is_usage() => ExitCode::from(2),
+            Self::Data(e) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,

@@ -2,6 +2,8 @@
 
 mod harness;
 
+/// `relin data`.
+mod data;
 /// `relin doctor`.
 mod doctor;
 /// Help, version, exit statuses, unknown words.

@@ -13,8 +13,8 @@ pub use super::generators::Generator;
 use super::download::{self, DOWNLOADERS, Downloader};
 use super::files::{hash_file, replace_file, temporary_beside};
 use super::generators::{ADDITION, COPY};
-use super::names::nearest;
 use super::{DataError, QUICKSTART};
+use crate::nearest::nearest;
 
 /// A set of the catalogue.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,7 @@ pub const SETS: &[Set] = &[
 
 /// A line of `relin data list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename = "data")]
 pub struct Row {
     /// The set.
     pub name: &'static str,
@@ -112,6 +113,7 @@ pub struct Row {
 
 /// What `get` and `make` did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename = "written")]
 pub struct Written {
     /// The set.
     pub name: &'static str,
@@ -123,22 +125,19 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// Options of `make`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Options of `make`. A set that is carried by the binary has neither lines nor a size to choose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MakeOptions {
-    /// Lines to write.
-    pub lines: u64,
+    /// Lines to write; [`DEFAULT_LINES`] unless told.
+    pub lines: Option<u64>,
     /// Same seed, same text.
     pub seed: u64,
     /// How large the problems are: see [`Row::size`].
     pub size: Option<u64>,
 }
 
-impl Default for MakeOptions {
-    fn default() -> Self {
-        Self { lines: 20_000, seed: 0, size: None }
-    }
-}
+/// Lines of a made set, unless told.
+pub const DEFAULT_LINES: u64 = 20_000;
 
 /// The folder where recipes find sets by name: the variable `RELIN_DATA`, else `data`.
 pub fn folder() -> PathBuf {
@@ -166,7 +165,8 @@ fn row(set: &Set, folder: &Path) -> Row {
     }
 }
 
-/// Fetches a set into `out` as `NAME.txt`; `from` is a copy of the remote file, to take instead of the network.
+/// Fetches a set into the folder `out` as `NAME.txt`; `from` is a copy of the remote file, to take instead of the
+/// network. Whatever stops it, that file is whole or as it was before.
 ///
 /// # Errors
 /// No such set, a set that is made, no program to download with, a failed download, a wrong checksum.
@@ -178,23 +178,25 @@ pub fn get(name: &str, out: &Path, from: Option<&Path>) -> Result<Written, DataE
     }
 }
 
-/// Writes a set that needs no network to `out`: a file, or a folder that then gets `NAME.txt`.
+/// Writes a set that needs no network to `out`: a file, or a folder that then gets `NAME.txt`. A folder is one that
+/// is there already, a path that ends like one, or the [`folder`] of the sets.
 ///
 /// # Errors
 /// No such set, a set that is fetched, options out of bounds, a file that cannot be written.
 pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, DataError> {
     let set = find(name)?;
-    let path = if out.is_dir() { out.join(file_name(set.name)) } else { out.to_owned() };
+    let path = if is_folder(out) { out.join(file_name(set.name)) } else { out.to_owned() };
     let write_error = || DataError::io("write", &path);
     match set.origin {
         Origin::Fetched(_) => return Err(DataError::WrongVerb { name: name.to_owned(), verb: "get" }),
         Origin::Carried(text) => {
+            check_no_options(set.name, options)?;
             replace_file(&path, |file| file.write_all(text.as_bytes()).map_err(write_error()))?;
         }
         Origin::Made(generator) => {
-            let size = checked_size(set.name, &generator, options)?;
+            let (lines, size) = checked_options(set.name, &generator, options)?;
             replace_file(&path, |file| {
-                (0..options.lines)
+                (0..lines)
                     .map(|line| (generator.line)(&Rng::new(options.seed, line), size))
                     .try_for_each(|line| writeln!(file, "{line}"))
                     .map_err(write_error())
@@ -204,14 +206,32 @@ pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, Da
     written(set.name, path)
 }
 
-fn checked_size(name: &str, generator: &Generator, options: &MakeOptions) -> Result<u64, DataError> {
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path == folder() || path.to_string_lossy().ends_with(std::path::is_separator)
+}
+
+fn check_no_options(name: &str, options: &MakeOptions) -> Result<(), DataError> {
+    let given = [("lines", options.lines), ("size", options.size)];
+    match given.into_iter().find(|(_, value)| value.is_some()) {
+        Some((option, _)) => Err(DataError::NoOption { name: name.to_owned(), option }),
+        None => Ok(()),
+    }
+}
+
+/// Lines and size.
+fn checked_options(
+    name: &str,
+    generator: &Generator,
+    options: &MakeOptions,
+) -> Result<(u64, u64), DataError> {
+    let lines = options.lines.unwrap_or(DEFAULT_LINES);
     let size = options.size.unwrap_or(generator.default_size);
-    let checks = [("size", size, generator.largest_size), ("lines", options.lines, u64::MAX)];
+    let checks = [("size", size, generator.largest_size), ("lines", lines, u64::MAX)];
     match checks.into_iter().find(|&(_, found, most)| found == 0 || found > most) {
         Some((option, found, most)) => {
             Err(DataError::OptionRange { name: name.to_owned(), option, found, least: 1, most })
         }
-        None => Ok(size),
+        None => Ok((lines, size)),
     }
 }
 
@@ -262,10 +282,11 @@ fn find(name: &str) -> Result<&'static Set, DataError> {
     found.ok_or_else(|| DataError::UnknownSet { name: name.to_owned(), hint: hint(name) })
 }
 
-/// `; did you mean …?` where a set's name is near.
+/// `; did you mean …?` and all names.
 pub(super) fn hint(name: &str) -> String {
-    let near = nearest(name, SETS.iter().map(|set| set.name));
-    near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+    let known: Vec<&str> = SETS.iter().map(|set| set.name).collect();
+    let near = nearest(name, known.iter().copied()).unwrap_or_default();
+    format!("; did you mean `{near}`? (known: {})", known.join(", "))
 }
 
 /// Where the text of a set is.

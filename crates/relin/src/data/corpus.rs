@@ -2,65 +2,9 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::{DataError, TextSource, TokenStore};
+use crate::recipe::DataConfig;
 use crate::tokenizer::{Tokenizer, TokenizerKind};
-
-/// One source, or several joined: `source = "a.txt"` or `source = ["a.txt", "more/*.txt"]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Sources {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl Sources {
-    /// The text of all of them.
-    ///
-    /// # Errors
-    /// As [`TextSource::open`].
-    pub fn open(&self) -> Result<TextSource, DataError> {
-        match self {
-            Self::One(name) => TextSource::open(name),
-            Self::Many(names) => TextSource::open_all(names),
-        }
-    }
-}
-
-/// What a recipe says about its text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CorpusSpec {
-    /// Files, folders, globs, sets.
-    pub source: Sources,
-    /// How text becomes tokens.
-    pub tokenizer: TokenizerKind,
-    /// The last share of the characters, to validate on; 0.1 unless `validation_source` is given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<f64>,
-    /// Text to validate on; `source` is then trained on whole.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_source: Option<Sources>,
-}
-
-const DEFAULT_VALIDATION: f64 = 0.1;
-
-impl CorpusSpec {
-    /// The two texts: `(training, validation)`.
-    ///
-    /// # Errors
-    /// As [`TextSource::open`]; a share out of bounds; both ways to validate at once.
-    pub fn split(&self) -> Result<(TextSource, TextSource), DataError> {
-        match (self.validation, &self.validation_source) {
-            (Some(_), Some(_)) => Err(DataError::TwoValidations),
-            (None, Some(validation)) => Ok((self.source.open()?, validation.open()?)),
-            (share, None) => self.source.open()?.split(share.unwrap_or(DEFAULT_VALIDATION)),
-        }
-    }
-}
 
 /// The tokens to train and to validate on.
 #[derive(Clone, Debug)]
@@ -78,27 +22,32 @@ impl Corpus {
     /// files in `cache`. Characters are taken from both splits, byte-pair merges from the training split alone.
     ///
     /// # Errors
-    /// As [`CorpusSpec::split`], [`Tokenizer::train`] and [`TokenStore::open`]; a split shorter than one window.
-    pub fn open(
-        spec: &CorpusSpec,
-        tokenizer: Option<Tokenizer>,
-        context: usize,
-        cache: &Path,
-    ) -> Result<Self, DataError> {
-        let (training, validation) = spec.split()?;
-        let tokenizer = match (tokenizer, &spec.tokenizer) {
+    /// As [`TextSource::open`], [`TextSource::split`], [`Tokenizer::train`] and [`TokenStore::open`]; a split shorter
+    /// than one window.
+    pub fn open(data: &DataConfig, tokenizer: Option<Tokenizer>, cache: &Path) -> Result<Self, DataError> {
+        let (training, validation) = split(data)?;
+        let tokenizer = match (tokenizer, data.tokenizer_kind()) {
             (Some(tokenizer), _) => tokenizer,
-            (None, TokenizerKind::Char) => {
-                Tokenizer::train(&spec.tokenizer, &TextSource::join(&[&training, &validation]))?
+            (None, kind @ TokenizerKind::Char) => {
+                Tokenizer::train(&kind, &TextSource::join(&[&training, &validation]))?
             }
-            (None, kind) => Tokenizer::train(kind, &training)?,
+            (None, kind) => Tokenizer::train(&kind, &training)?,
         };
         let open = |text, split| {
             let store = TokenStore::open(text, &tokenizer, cache, split)?;
-            store.check_context(context).map(|()| store)
+            store.check_context(data.context).map(|()| store)
         };
         let (training, validation) = (open(&training, "training")?, open(&validation, "validation")?);
         Ok(Self { tokenizer, training, validation })
+    }
+}
+
+/// The two texts: `(training, validation)`.
+fn split(data: &DataConfig) -> Result<(TextSource, TextSource), DataError> {
+    let source = TextSource::open_all(&data.source.0)?;
+    match &data.validation_source {
+        Some(validation) => Ok((source, TextSource::open_all(&validation.0)?)),
+        None => source.split(data.validation),
     }
 }
 
@@ -107,7 +56,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn spec(text: &str) -> CorpusSpec {
+    fn data(text: &str) -> DataConfig {
         toml::from_str(text).unwrap()
     }
 
@@ -117,14 +66,15 @@ mod tests {
         let text = "ä".repeat(89) + "bc" + &"ö".repeat(9);
         let path = folder.path().join("t.txt");
         fs::write(&path, &text).unwrap();
-        let spec = spec(&format!("source = {path:?}\ntokenizer = \"char\""));
-        let corpus = Corpus::open(&spec, None, 8, folder.path()).unwrap();
+        let mut data = data(&format!("source = {path:?}\ntokenizer = \"char\"\ncontext = 8"));
+        let corpus = Corpus::open(&data, None, folder.path()).unwrap();
         assert_eq!((corpus.training.len(), corpus.validation.len()), (90, 10));
         let mut last = vec![0; 10];
         corpus.validation.read(0..10, &mut last);
         assert_eq!(corpus.tokenizer.decode(&last), "cööööööööö");
         assert_eq!(corpus.tokenizer.encode("bcäö").unwrap(), [0, 1, 2, 3]);
-        let too_long = Corpus::open(&spec, None, 10, folder.path()).unwrap_err().to_string();
+        data.context = 10;
+        let too_long = Corpus::open(&data, None, folder.path()).unwrap_err().to_string();
         assert!(
             too_long.contains("validation split has 10 tokens") && too_long.contains("needs 11"),
             "{too_long}"
@@ -137,18 +87,16 @@ mod tests {
         let [a, b] = ["a.txt", "b.txt"].map(|name| folder.path().join(name));
         fs::write(&a, "all of this").unwrap();
         fs::write(&b, "other").unwrap();
-        let text = format!("source = [{a:?}]\ntokenizer = \"byte\"\nvalidation_source = {b:?}");
-        let corpus = Corpus::open(&spec(&text), None, 4, folder.path()).unwrap();
+        let text = format!("source = [{a:?}]\ncontext = 4\nvalidation_source = {b:?}");
+        let corpus = Corpus::open(&data(&text), None, folder.path()).unwrap();
         assert_eq!((corpus.training.len(), corpus.validation.len()), (11, 5));
-        let both = spec(&format!("{text}\nvalidation = 0.5"));
-        assert!(both.split().unwrap_err().to_string().contains("exclude"));
     }
 
     #[test]
     fn a_tokenizer_that_is_given_is_used() {
         let folder = tempfile::tempdir().unwrap();
-        let spec = spec("source = \"quickstart\"\ntokenizer = \"char\"");
-        let corpus = Corpus::open(&spec, Some(Tokenizer::byte()), 64, folder.path()).unwrap();
+        let corpus =
+            Corpus::open(&data("tokenizer = \"char\""), Some(Tokenizer::byte()), folder.path()).unwrap();
         assert_eq!(corpus.tokenizer.kind(), TokenizerKind::Byte);
         assert_eq!(corpus.training.len() + corpus.validation.len(), crate::data::QUICKSTART.len());
     }
@@ -156,8 +104,8 @@ mod tests {
     #[test]
     fn shares_out_of_bounds_are_refused() {
         for share in ["0.0", "1.0", "-0.5", "nan"] {
-            let spec = spec(&format!("source = \"quickstart\"\ntokenizer = \"byte\"\nvalidation = {share}"));
-            assert!(spec.split().unwrap_err().to_string().contains("above 0 and below 1"), "{share}");
+            let data = data(&format!("validation = {share}"));
+            assert!(split(&data).unwrap_err().to_string().contains("above 0 and below 1"), "{share}");
         }
     }
 }

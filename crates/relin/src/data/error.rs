@@ -25,7 +25,7 @@ pub enum DataError {
     Missing {
         /// What was asked for.
         name: String,
-        /// The nearest set, as a question.
+        /// The nearest set, as a question, unless it was clearly a path.
         hint: String,
     },
     /// A set of the catalogue that is not here yet.
@@ -85,9 +85,6 @@ pub enum DataError {
         /// The share.
         found: f64,
     },
-    /// Two ways at once.
-    #[error("`validation` and `validation_source` exclude each other: give one")]
-    TwoValidations,
     /// Less text than one window.
     #[error("the {split} split has {tokens} tokens, but one window of context {context} needs {}", context + 1)]
     TooShort {
@@ -105,11 +102,11 @@ pub enum DataError {
         name: &'static str,
     },
     /// No such set.
-    #[error("no set `{name}`{hint}")]
+    #[error("no set is called `{name}`{hint}")]
     UnknownSet {
         /// What was asked for.
         name: String,
-        /// The nearest set, as a question.
+        /// The nearest set, as a question, and all there are.
         hint: String,
     },
     /// `get` for a set that is made, or `make` for one that is fetched.
@@ -133,6 +130,14 @@ pub enum DataError {
         least: u64,
         /// Largest value.
         most: u64,
+    },
+    /// An option for a set that is written as it is.
+    #[error("`{name}` is carried by relin as it is: `{option}` says nothing about it")]
+    NoOption {
+        /// The set.
+        name: String,
+        /// The option.
+        option: &'static str,
     },
     /// Bytes that are not the set's.
     #[error("wrong SHA-256 for `{name}` from {origin}: expected {expected}, found {found}")]
@@ -171,6 +176,12 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether a set was asked for in words that mean nothing, rather than something failing.
+    pub fn is_usage(&self) -> bool {
+        use DataError::{NoOption, OptionRange, UnknownSet, WrongVerb};
+        matches!(self, UnknownSet { .. } | WrongVerb { .. } | OptionRange { .. } | NoOption { .. })
+    }
+
     /// Names what was done to which file, for `map_err`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -71,7 +71,7 @@ mod tests {
         replace_file(&path, |file| file.write_all(b"old").map_err(DataError::io("write", &path))).unwrap();
         let failed = replace_file(&path, |file| {
             file.write_all(b"half").map_err(DataError::io("write", &path))?;
-            Err::<(), _>(DataError::TwoValidations)
+            Err::<(), _>(DataError::Zero { name: "context" })
         });
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");

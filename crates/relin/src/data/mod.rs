@@ -9,13 +9,12 @@ mod download;
 mod error;
 pub(crate) mod files;
 mod generators;
-pub(crate) mod names;
 mod pieces;
 mod source;
 mod store;
 
 pub use batch::{Batch, EvaluationWindows};
-pub use corpus::{Corpus, CorpusSpec, Sources};
+pub use corpus::Corpus;
 pub use error::DataError;
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

@@ -252,7 +252,7 @@ fn expand(name: &str) -> Result<Vec<PathBuf>, DataError> {
         return Ok(vec![path.to_owned()]);
     }
     if !name.contains(['*', '?', '[']) {
-        return Err(DataError::Missing { name: name.to_owned(), hint: catalogue::hint(name) });
+        return Err(DataError::Missing { name: name.to_owned(), hint: hint(name) });
     }
     let malformed =
         |e: glob::PatternError| DataError::Pattern { pattern: name.to_owned(), reason: e.to_string() };
@@ -262,6 +262,11 @@ fn expand(name: &str) -> Result<Vec<PathBuf>, DataError> {
         true => Err(DataError::NoMatch { pattern: name.to_owned() }),
         false => Ok(found),
     }
+}
+
+/// The nearest set, unless `name` is spelled as only a path is.
+fn hint(name: &str) -> String {
+    if name.contains(['/', '\\', '.']) { String::new() } else { catalogue::hint(name) }
 }
 
 /// Every file below a folder. Hidden entries are left out, links to folders not followed (they may form a ring).

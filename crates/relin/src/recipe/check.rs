@@ -59,10 +59,12 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
 fn data(data: &DataConfig) -> Checked {
     at_least_one("data.context", data.context)?;
     sources("data.source", &data.source.0)?;
-    if let Some(validation) = &data.validation_source {
-        sources("data.validation_source", &validation.0)?;
+    match &data.validation_source {
+        Some(validation) => sources("data.validation_source", &validation.0)?,
+        None => require(data.validation > 0.0 && data.validation < 1.0, "data.validation", || {
+            ("a share above 0 and below 1, or a `data.validation_source`", data.validation)
+        })?,
     }
-    share("data.validation", data.validation)?;
     require(data.tokenizer != TokenizerChoice::Bpe || data.vocab_size >= 257, "data.vocab_size", || {
         ("at least 257 (the 256 bytes and a merge) with tokenizer `bpe`", data.vocab_size)
     })

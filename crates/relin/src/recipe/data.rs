@@ -7,12 +7,16 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::nearest::nearest;
+use crate::tokenizer::TokenizerKind;
 
 /// What the model reads.
+///
+/// Paths are relative to the current folder, also in a recipe's file: moving a recipe does not move its text, and
+/// `--set data.source=a.txt` means what the shell means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// File, folder or glob, or the name of a built-in set; or several.
+    /// File, folder or glob, or the name of a set (`relin data list`); or several.
     pub source: Sources,
     /// How text becomes tokens.
     pub tokenizer: TokenizerChoice,
@@ -20,9 +24,10 @@ pub struct DataConfig {
     pub vocab_size: usize,
     /// T: tokens in one training sequence.
     pub context: usize,
-    /// Share of the source held out for validation, unless `validation_source` is given.
+    /// Share of the source's characters, its last ones, held out for validation; without meaning where
+    /// `validation_source` is given.
     pub validation: f64,
-    /// What to validate on, instead of a share of the source.
+    /// What to validate on; the source is then trained on whole.
     pub validation_source: Option<Sources>,
 }
 
@@ -35,6 +40,18 @@ impl Default for DataConfig {
             context: 256,
             validation: 0.1,
             validation_source: None,
+        }
+    }
+}
+
+impl DataConfig {
+    /// The tokenizer meant: `tokenizer`, and for `bpe` its `vocab_size`.
+    pub fn tokenizer_kind(&self) -> TokenizerKind {
+        match &self.tokenizer {
+            TokenizerChoice::Byte => TokenizerKind::Byte,
+            TokenizerChoice::Char => TokenizerKind::Char,
+            TokenizerChoice::Bpe => TokenizerKind::Bpe { vocab_size: self.vocab_size },
+            TokenizerChoice::File(path) => TokenizerKind::File(path.clone()),
         }
     }
 }
@@ -80,17 +97,17 @@ impl<'de> Visitor<'de> for SourcesVisitor {
     }
 }
 
-/// How text becomes tokens.
+/// The key `tokenizer` as it is spelled; [`DataConfig::tokenizer_kind`] is what it means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TokenizerChoice {
     /// The 256 bytes.
     Byte,
-    /// The characters that occur in the training text.
+    /// The characters that occur in the text.
     Char,
     /// Byte-pair encoding trained on the training text.
     Bpe,
-    /// A `tokenizer.json`.
+    /// A `tokenizer.json`, or a folder that holds one.
     File(PathBuf),
 }
 

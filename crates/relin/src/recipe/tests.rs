@@ -3,6 +3,7 @@
 use relin_kernels::encoding::EncodingConfig;
 
 use super::*;
+use crate::tokenizer::TokenizerKind;
 
 fn read(text: &str, sets: &[&str]) -> Result<Recipe, RecipeError> {
     let sets: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
@@ -109,7 +110,20 @@ fn an_unknown_word_names_the_nearest() {
         &[],
         &["`model.position`", "line 2", "did you mean `lrpe-unitary`"],
     );
-    assert!(read("[data]\ntokenizer = \"my/tokenizer.json\"", &[]).is_ok());
+    refuses("[data]\ntokenizer = \"bpe:4096\"", &[], &["`data.tokenizer`", "did you mean `bpe`"]);
+}
+
+#[test]
+fn a_tokenizer_is_its_name_and_for_bpe_its_size() {
+    let kind = |name: &str| {
+        read("[data]\nvocab_size = 300", &[&format!("data.tokenizer={name}")]).unwrap().data.tokenizer_kind()
+    };
+    assert_eq!(kind("byte"), TokenizerKind::Byte);
+    assert_eq!(kind("char"), TokenizerKind::Char);
+    assert_eq!(kind("bpe"), TokenizerKind::Bpe { vocab_size: 300 });
+    for path in ["my/tokenizer.json", "tokenizer.json", "my/folder"] {
+        assert_eq!(kind(path), TokenizerKind::File(path.into()));
+    }
 }
 
 #[test]
@@ -146,7 +160,8 @@ fn values_that_make_no_sense_are_refused_with_expected_and_found() {
         ),
         ("train.dropout=1.0", ["`train.dropout`", "not including, 1", "found 1"]),
         ("train.dropout=-0.1", ["`train.dropout`", "from 0", "found -0.1"]),
-        ("data.validation=1.5", ["`data.validation`", "from 0", "found 1.5"]),
+        ("data.validation=1.5", ["`data.validation`", "below 1", "found 1.5"]),
+        ("data.validation=0", ["`data.validation`", "above 0", "found 0"]),
         ("train.learning_rate=nan", ["`train.learning_rate`", "above 0", "found NaN"]),
         ("train.beta2=1.0", ["`train.beta2`", "from 0", "found 1"]),
         ("data.source=[]", ["`data.source`", "a path or a name", "nothing"]),

@@ -25,17 +25,6 @@ use subwords::Subwords;
 /// Why text could not be tokenized, or a tokenizer not be had.
 #[derive(Debug, Error)]
 pub enum TokenizerError {
-    /// `tokenizer` names no kind.
-    #[error("unknown tokenizer `{found}`: {hint}")]
-    Kind {
-        /// What was written.
-        found: String,
-        /// What could have been meant.
-        hint: String,
-    },
-    /// `bpe` without a size.
-    #[error("tokenizer `bpe` needs a size: `bpe:4096` or {{ type = \"bpe\", vocab_size = 4096 }}")]
-    NoVocabularySize,
     /// Fewer tokens than bytes.
     #[error("vocab_size = {found} is too small: byte-pair encoding starts from the 256 bytes")]
     VocabularyTooSmall {
@@ -99,7 +88,8 @@ impl Tokenizer {
     /// point, or byte-pair merges. The kinds `byte` and `file` do not look at the text.
     ///
     /// # Errors
-    /// Invalid UTF-8 in the text (file and byte), an unreadable `tokenizer.json`.
+    /// Invalid UTF-8 in the text (file and byte), a vocabulary smaller than the bytes, an unreadable
+    /// `tokenizer.json`.
     pub fn train(kind: &TokenizerKind, text: &TextSource) -> Result<Self, DataError> {
         Ok(Self(match kind {
             TokenizerKind::Byte => Model::Byte,

@@ -23,6 +23,9 @@ pub(super) struct Subwords {
 impl Subwords {
     /// Byte-level BPE trained on `text`, read piece by piece.
     pub(super) fn train(vocab_size: usize, text: &TextSource) -> Result<Self, DataError> {
+        if vocab_size < 256 {
+            return Err(TokenizerError::VocabularyTooSmall { found: vocab_size }.into());
+        }
         let mut inner = parse(&bytes::bpe_document(Map::new(), true))?;
         let alphabet: HashSet<char> = ByteLevel::alphabet().into_iter().collect();
         let trainer = BpeTrainer::builder()

@@ -24,7 +24,7 @@ fn a_saved_tokenizer_is_the_same_here_and_in_the_tokenizers_crate() {
             assert_eq!(loaded.document().unwrap(), tokenizer.document().unwrap());
         }
         let theirs = tokenizers::Tokenizer::from_file(&path).unwrap();
-        assert_eq!(theirs.encode(TEXT, false).unwrap().get_ids(), ids, "{}", tokenizer.kind());
+        assert_eq!(theirs.encode(TEXT, false).unwrap().get_ids(), ids, "{:?}", tokenizer.kind());
         assert_eq!(theirs.decode(&ids, false).unwrap(), TEXT);
         assert_eq!(theirs.get_vocab_size(true), tokenizer.vocab_size());
         assert_eq!(tokenizer.decode(&ids), TEXT);
@@ -48,6 +48,8 @@ fn a_short_text_gives_a_smaller_vocabulary() {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = train(TokenizerKind::Bpe { vocab_size: 5000 }, "abab");
     assert_eq!(tokenizer.kind(), TokenizerKind::Bpe { vocab_size: tokenizer.vocab_size() });
+    let small = Tokenizer::train(&TokenizerKind::Bpe { vocab_size: 255 }, &TextSource::carried("t", "abab"));
+    assert!(small.unwrap_err().to_string().contains("vocab_size = 255"));
     assert!((257..300).contains(&tokenizer.vocab_size()));
     tokenizer.save(folder.path().join("tokenizer.json")).unwrap();
     assert_eq!(Tokenizer::load(folder.path()).unwrap().kind(), tokenizer.kind());

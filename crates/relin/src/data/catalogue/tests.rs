@@ -112,18 +112,20 @@ fn made_sets_depend_on_seed_and_options_alone() {
         assert_eq!(written.path, folder.path().join(format!("{name}.txt")));
         fs::read_to_string(written.path).unwrap()
     };
-    let options = MakeOptions { lines: 50, seed: 1, size: Some(3) };
+    let options = MakeOptions { lines: Some(50), seed: 1, size: Some(3) };
     for name in ["addition", "copy"] {
         let text = make_text(name, options);
         assert_eq!(text.lines().count(), 50);
         assert_eq!(text, make_text(name, options));
         assert_ne!(text, make_text(name, MakeOptions { seed: 2, ..options }));
         // More lines only add lines.
-        assert!(make_text(name, MakeOptions { lines: 60, ..options }).starts_with(&text));
+        assert!(make_text(name, MakeOptions { lines: Some(60), ..options }).starts_with(&text));
     }
     assert_eq!(make_text("quickstart", MakeOptions::default()), QUICKSTART);
     let named = make("addition", &options, &folder.path().join("deep/sums.txt")).unwrap();
     assert!(named.path.ends_with("deep/sums.txt"));
+    let inside = make("addition", &options, &folder.path().join("new/")).unwrap();
+    assert!(inside.path.ends_with("new/addition.txt"));
 }
 
 #[test]
@@ -137,7 +139,10 @@ fn wrong_names_verbs_and_options_are_refused() {
     let size = |size| MakeOptions { size: Some(size), ..options };
     assert!(message(make("addition", &size(19), out)).contains("size = 19 for `addition`: expected 1 to 18"));
     assert!(message(make("copy", &size(0), out)).contains("size = 0"));
-    assert!(message(make("copy", &MakeOptions { lines: 0, ..options }, out)).contains("lines = 0"));
+    assert!(message(make("copy", &MakeOptions { lines: Some(0), ..options }, out)).contains("lines = 0"));
+    let carried = message(make("quickstart", &size(3), out));
+    assert!(carried.contains("`quickstart`") && carried.contains("`size`"), "{carried}");
+    assert!(get("wikipedia", out, None).unwrap_err().is_usage());
     assert!(!out.exists());
 }
 
