@@ -140,7 +140,7 @@ fn from_cache(
 /// One file for each set of source files, kind of tokenizer and split: a changed text replaces its old tokens.
 fn cache_path(text: &TextSource, tokenizer: &Tokenizer, cache: &Path, split: &str) -> PathBuf {
     let mut hash = Sha256::new();
-    hash.update(tokenizer.kind().to_string());
+    hash.update(format!("{:?}", tokenizer.kind()));
     text.names().for_each(|name| hash.update(format!("\0{name}")));
     let key = files::hexadecimal(&hash.finalize()[..6]);
     cache.join(format!("{split}-{key}.tokens"))

@@ -28,7 +28,7 @@ fn a_store_holds_the_tokens_of_its_text() {
         let tokenizer = Tokenizer::train(&kind, &source).unwrap();
         let store = TokenStore::open(&source, &tokenizer, folder.path(), "training").unwrap();
         let tokens = all(&store);
-        assert_eq!(tokens, tokenizer.encode(&(long.clone() + TEXT)).unwrap(), "{kind}");
+        assert_eq!(tokens, tokenizer.encode(&(long.clone() + TEXT)).unwrap(), "{kind:?}");
         assert_eq!(tokenizer.byte_count(&tokens), source.len());
         let mut few = [0; 3];
         store.read(4..7, &mut few);
