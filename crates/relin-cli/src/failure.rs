@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use relin::data::DataError;
 use relin::eval::EvalError;
 use relin::generate::GenerateError;
 use relin::recipe::RecipeError;
@@ -24,14 +25,14 @@ pub enum Failure {
     Eval(#[from] EvalError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Data(#[from] DataError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
     NotARun { path: PathBuf, missing: &'static str },
     #[error("`{option}`: expected {expected}, found {found}")]
     BadOption { option: &'static str, expected: &'static str, found: String },
-    #[error("this build of relin cannot {what}")]
-    Unavailable { what: &'static str },
     #[error("cannot start {threads} threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
     #[error("cannot listen for Ctrl-C")]
@@ -47,6 +48,7 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
+            Self::Data(e) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,

@@ -4,7 +4,6 @@ mod args;
 mod chart_of_run;
 mod failure;
 mod interrupt;
-mod library;
 mod output;
 mod plot;
 mod progress;

@@ -1,12 +1,12 @@
 //! `relin data`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use relin::data::catalogue::{self, MakeOptions, Row, Written};
 
 use crate::args::Globals;
 use crate::failure::Failure;
-use crate::library::{self, DataSet, MakeOptions, Written};
 use crate::output::Output;
 use crate::progress::grouped;
 
@@ -38,10 +38,10 @@ enum Action {
         /// File or folder to write to [default: $RELIN_DATA, else data]
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
-        /// Lines to write
+        /// Lines to write [default: 20000]
         #[arg(long, value_name = "N")]
         lines: Option<u64>,
-        /// How large the problems are
+        /// How large the problems are: `relin data list` says what it means
         #[arg(long, value_name = "N")]
         size: Option<u64>,
     },
@@ -50,38 +50,34 @@ enum Action {
 pub fn run(args: &DataArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
     match &args.action {
         Action::List => {
-            for set in library::data_list()? {
+            for set in catalogue::list() {
                 output.result(line(&set));
                 output.event(&set);
             }
         }
         Action::Get { name, out, from } => {
-            let out = out.clone().unwrap_or_else(data_folder);
-            written(library::data_get(name, &out, from.as_deref())?, output);
+            let out = out.clone().unwrap_or_else(catalogue::folder);
+            written(&catalogue::get(name, &out, from.as_deref())?, output);
         }
         Action::Make { name, out, lines, size } => {
-            let out = out.clone().unwrap_or_else(data_folder);
+            let out = out.clone().unwrap_or_else(catalogue::folder);
             let options = MakeOptions { lines: *lines, size: *size, seed: globals.seed.unwrap_or(0) };
-            written(library::data_make(name, options, &out)?, output);
+            written(&catalogue::make(name, &options, &out)?, output);
         }
     }
     Ok(())
 }
 
-/// Where recipes find sets by name.
-pub fn data_folder() -> PathBuf {
-    let named = std::env::var_os("RELIN_DATA").filter(|folder| !folder.is_empty());
-    named.map_or_else(|| Path::new("data").into(), PathBuf::from)
-}
-
-fn line(set: &DataSet) -> String {
+fn line(set: &Row) -> String {
     let bytes = set.bytes.map_or(String::new(), |bytes| format!("{} bytes", grouped(bytes as usize)));
     let here = if set.here { "here" } else { "" };
-    format!("{:<18} {:<8} {:>20}  {here:<4}  {} ({})", set.name, set.origin, bytes, set.about, set.licence)
+    let size = set.size.as_ref().map_or(String::new(), |size| format!("; --size: {size}"));
+    let Row { name, origin, about, licence, .. } = set;
+    format!("{name:<18} {origin:<8} {bytes:>16}  {here:<4}  {about} ({licence}){size}")
 }
 
-fn written(written: Written, output: &Output) {
+fn written(written: &Written, output: &Output) {
     let bytes = grouped(written.bytes as usize);
     output.result(format!("{}: {bytes} bytes, sha256 {}", written.path.display(), written.sha256));
-    output.event(&written);
+    output.event(written);
 }

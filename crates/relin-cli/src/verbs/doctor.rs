@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use relin::data::catalogue;
 use serde::Serialize;
 
-use super::data::data_folder;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::grouped;
@@ -45,7 +45,7 @@ pub fn run(output: &Output) -> Result<(), Failure> {
 fn findings() -> Findings {
     let cpu_features = cpu_features();
     let working_folder = std::env::current_dir().ok();
-    let data_folder = data_folder();
+    let data_folder = catalogue::folder();
     Findings {
         version: env!("CARGO_PKG_VERSION"),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),

@@ -5,6 +5,8 @@ mod harness;
 mod resume;
 mod runs;
 
+/// `relin data`.
+mod data;
 /// `relin doctor`.
 mod doctor;
 /// Help, version, exit statuses, unknown words.
