@@ -66,7 +66,7 @@ pub fn linear_attention_with_state(
 fn part<const D: usize>(flat: &Tensor<1>, from: usize, dims: [usize; D]) -> Tensor<D> {
     match dims.iter().product() {
         0 => Tensor::zeros(dims, &flat.device()),
-        len => flat.clone().slice([from..from + len]).reshape(dims),
+        len => flat.clone().narrow(0, from, len).reshape(dims),
     }
 }
 

@@ -6,7 +6,7 @@ use relin::ops::to_vec;
 use relin::recipe::{AttentionKind, ModelConfig, Normalizer, OutputNorm, Position};
 use relin_kernels::rng::Rng;
 
-/// A gradient in f32 against the kernel's own in f64: some dozens of roundings of 6e-8.
+/// Some dozens of roundings of 6e-8: a gradient in f32 against the kernel's own in f64, or logits made in two orders.
 pub const ROUNDING: f64 = 2e-6;
 
 /// `n` standard normal numbers.
