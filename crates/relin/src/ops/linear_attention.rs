@@ -55,13 +55,19 @@ pub fn linear_attention_with_state(
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     let (s, z) = (initial.s.into_dispatch(), initial.z.into_dispatch());
     let flat: Tensor<1> = apply(kernel, [q, k, v, params.into_dispatch(), s, z]);
-    let (out, s_len) = (b * t * h * value_dim, s_dims.iter().product::<usize>());
-    let end = flat.dims()[0];
-    let state = AttentionState {
-        s: flat.clone().slice([out..out + s_len]).reshape(s_dims),
-        z: flat.clone().slice([out + s_len..end]).reshape(z_dims),
-    };
-    (flat.slice([0..out]).reshape([b, t, h, value_dim]), state)
+    let out = part(&flat, 0, [b, t, h, value_dim]);
+    let s = part(&flat, b * t * h * value_dim, s_dims);
+    let z = part(&flat, b * t * h * value_dim + s_dims.iter().product::<usize>(), z_dims);
+    (out, AttentionState { s, z })
+}
+
+/// The elements of `flat` from `from` on, in the shape of `dims`; nothing is cut out for a shape without elements
+/// (no normaliser, no tokens), since burn takes a 0 in `reshape` for "as in the input".
+fn part<const D: usize>(flat: &Tensor<1>, from: usize, dims: [usize; D]) -> Tensor<D> {
+    match dims.iter().product() {
+        0 => Tensor::zeros(dims, &flat.device()),
+        len => flat.clone().narrow(0, from, len).reshape(dims),
+    }
 }
 
 /// With `stateful`, the result is `[out | S | z]` laid end to end, since a node of the graph has one result.

@@ -1,0 +1,156 @@
+//! The language model's loss: checkpoints, gradients, causality.
+
+use relin::model::{CausalLm, LossOptions, for_each_parameter, gradients, map_parameters};
+use relin::ops::{IGNORE, to_vec};
+use relin::recipe::{Absolute, Mlp, ModelConfig, Norm, Normalizer, OutputNorm};
+use relin_kernels::rng::Rng;
+
+use crate::support::{VOCAB, bits, frozen, tiny, tiny_normalized, tiny_softmax, tokens, trainable};
+
+const SHAPE: [usize; 2] = [3, 37];
+
+/// One configuration for each thing that the loss passes through. The encoded denominator is that of permuted
+/// positive features: positive, so that the loss has no kink where it would reach ε.
+fn variety() -> Vec<(&'static str, ModelConfig)> {
+    let gated = ModelConfig {
+        mlp: Mlp::Gated,
+        bias: false,
+        norm: Norm::Rms,
+        tie_word_embeddings: false,
+        output_norm: Some(OutputNorm::Rms),
+        ..tiny("lrpe-type3")
+    };
+    let learned = ModelConfig {
+        absolute: Absolute::Learned,
+        max_position_embeddings: Some(SHAPE[1]),
+        ..tiny("lrpe-unitary-learned")
+    };
+    vec![
+        ("gated, untied, no biases", gated),
+        ("learned positions", learned),
+        ("sinusoidal positions", tiny("sinusoidal")),
+        ("encoded denominator", tiny_normalized("lrpe-type7", Normalizer::Encoded)),
+        ("plain denominator", tiny_normalized("lrpe-permutation", Normalizer::Plain)),
+        ("softmax", tiny_softmax("lrpe-orthogonal")),
+    ]
+}
+
+fn batch() -> (Vec<u32>, Vec<u32>) {
+    let n = SHAPE[0] * SHAPE[1];
+    let mut targets = tokens(2, n, VOCAB);
+    targets[5] = IGNORE;
+    (tokens(1, n, VOCAB), targets)
+}
+
+fn options(dropout: f64, checkpointing: bool) -> LossOptions {
+    LossOptions { dropout, rng: Rng::new(9, 4), checkpointing }
+}
+
+fn loss_and_gradients(model: &CausalLm, options: LossOptions) -> (f64, Vec<Vec<f32>>) {
+    let (ids, targets) = batch();
+    let mut loss = model.loss(ids, targets, SHAPE, options);
+    (loss.value, gradients(model, &mut loss.gradients))
+}
+
+#[test]
+fn checkpointing_changes_no_bit() {
+    let clamped = ("clamped denominator", tiny_normalized("lrpe-type8", Normalizer::Encoded));
+    for (name, config) in variety().into_iter().chain([clamped]) {
+        let model = trainable(&config, 1);
+        for dropout in [0.0, 0.1] {
+            let (value, kept) = loss_and_gradients(&model, options(dropout, false));
+            let (again, recomputed) = loss_and_gradients(&model, options(dropout, true));
+            assert_eq!(value.to_bits(), again.to_bits(), "{name}, dropout {dropout}");
+            let mut names = Vec::new();
+            for_each_parameter(&model, |site, _| names.push(site.name.clone()));
+            for ((site, kept), recomputed) in names.iter().zip(&kept).zip(&recomputed) {
+                assert_eq!(bits(kept), bits(recomputed), "{name}, dropout {dropout}: {site}");
+                assert!(kept.iter().any(|&g| g != 0.0), "{name}: no gradient in {site}");
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_depends_on_its_generator_alone() {
+    let model = trainable(&tiny("rope"), 1);
+    let with = |rng| loss_and_gradients(&model, LossOptions { rng, ..options(0.1, false) });
+    assert_eq!(with(Rng::new(9, 4)), with(Rng::new(9, 4)));
+    assert_ne!(with(Rng::new(9, 4)).0, with(Rng::new(9, 5)).0);
+    assert_ne!(with(Rng::new(9, 4)).0, loss_and_gradients(&model, options(0.0, false)).0);
+}
+
+#[test]
+fn gradients_of_several_passes_are_summed() {
+    let model = trainable(&tiny("lrpe-orthogonal"), 1);
+    let (ids, targets) = batch();
+    let pass = |ids: &[u32]| model.loss(ids.to_vec(), targets.clone(), SHAPE, options(0.0, false)).gradients;
+    let other = tokens(3, ids.len(), VOCAB);
+    let single = |ids: &[u32]| gradients(&model, &mut pass(ids));
+    let (first, second) = (single(&ids), single(&other));
+    let mut both: Vec<_> = pass(&ids).into_iter().chain(pass(&other)).collect();
+    for ((sum, a), b) in gradients(&model, &mut both).iter().zip(&first).zip(&second) {
+        let expected: Vec<f32> = a.iter().zip(b).map(|(a, b)| a + b).collect();
+        assert_eq!(bits(sum), bits(&expected));
+    }
+    assert!(gradients(&model, &mut []).iter().flatten().all(|&g| g == 0.0), "no pass, no gradient");
+}
+
+/// The slope of the loss along its own gradient g is ‖g‖².
+///
+/// The loss is known to some 3e-7. A step that changes it by about 0.01 makes that 3e-5 of the difference; the
+/// four-point stencil's own error is of fourth order in the step.
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    for (name, config) in variety() {
+        let model = trainable(&config, 1);
+        let (_, gradient) = loss_and_gradients(&model, options(0.1, true));
+        let square: f64 = gradient.iter().flatten().map(|&g| f64::from(g).powi(2)).sum();
+        let at = |step: f64| {
+            let mut gradient = gradient.iter();
+            let moved = map_parameters(model.clone(), |_, values| {
+                let gradient = gradient.next().unwrap();
+                values
+                    .iter()
+                    .zip(gradient)
+                    .map(|(&x, &g)| (f64::from(x) + step * f64::from(g)) as f32)
+                    .collect()
+            });
+            loss_and_gradients(&moved, options(0.1, false)).0
+        };
+        let h = 0.01 / square;
+        let slope = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        assert!((slope / square - 1.0).abs() < 1e-3, "{name}: {slope} against {square}");
+    }
+}
+
+#[test]
+fn a_later_token_never_changes_an_earlier_logit() {
+    const CHANGED: usize = 21;
+    let softmax = ("softmax alone", tiny_softmax("none"));
+    for (name, config) in variety().into_iter().chain([softmax]) {
+        let model = frozen(&config, 1);
+        let ids = tokens(1, SHAPE[1], VOCAB);
+        let mut other = ids.clone();
+        other[CHANGED] = (other[CHANGED] + 1) % VOCAB as u32;
+        let logits = |ids: Vec<u32>| to_vec(model.logits(ids, [1, SHAPE[1]], 0));
+        let (before, after) = (logits(ids), logits(other));
+        assert_eq!(bits(&before[..CHANGED * VOCAB]), bits(&after[..CHANGED * VOCAB]), "{name}");
+        let moved = |row: usize| before[row * VOCAB..][..VOCAB] != after[row * VOCAB..][..VOCAB];
+        assert!((CHANGED..SHAPE[1]).all(moved), "{name}: the change reaches every later token");
+    }
+}
+
+/// Sequences of a batch do not see each other.
+#[test]
+fn a_batch_is_its_sequences() {
+    for (name, config) in variety() {
+        let model = frozen(&config, 1);
+        let (ids, _) = batch();
+        let whole = to_vec(model.logits(ids.clone(), SHAPE, 0));
+        let parts = ids.chunks(SHAPE[1]).flat_map(|ids| to_vec(model.logits(ids.to_vec(), [1, SHAPE[1]], 0)));
+        let parts: Vec<f32> = parts.collect();
+        let difference = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-5, "{name}: {difference}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The burn side of the library: operators against the kernels behind them, models against themselves.
+
+mod causal_lm;
+mod linear_attention;
+mod operators;
+mod sessions;
+mod support;
+mod tensors;

@@ -1,0 +1,234 @@
+//! Every operator but linear attention: its values and gradients are the kernel's, computed here in f64.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::tensor::{DType, Tensor};
+use relin::ops::{self, IGNORE, OwnedMask, to_vec};
+use relin_kernels::activation::Activation;
+use relin_kernels::cross_entropy::{CrossEntropy, Head};
+use relin_kernels::dropout::Dropout;
+use relin_kernels::embedding::scatter_add;
+use relin_kernels::encoding::{PRESETS, Place, Side};
+use relin_kernels::norm::{Norm, NormKind, RowStatistics};
+use relin_kernels::rng::Rng;
+use relin_kernels::segments::Segment;
+use relin_kernels::softmax_attention::{Gradients, Inputs, Saved, SoftmaxAttention};
+
+use crate::support::{ROUNDING, assert_close, bits, gradient, leaf, normals, plain, pull_back, tokens, wide};
+
+#[test]
+fn activations() {
+    let (x, dy) = (normals(1, 60), normals(2, 60));
+    for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
+        let (mut out, mut dx) = (vec![f64::NAN; 60], vec![f64::NAN; 60]);
+        kind.forward(&mut out, &wide(&x));
+        kind.backward(&mut dx, &wide(&dy), &wide(&x));
+        let input = leaf(&x, [3, 4, 5]);
+        let found = ops::activation(kind, input.clone());
+        assert_eq!(found.dims(), [3, 4, 5]);
+        assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
+        assert_close("dx", &gradient(&input, &pull_back(found, &dy)), &dx, ROUNDING);
+    }
+}
+
+/// The mask of the backward pass is that of the forward pass, to the bit.
+#[test]
+fn dropouts() {
+    let (x, dy) = (normals(1, 60), normals(2, 60));
+    let dropout = Dropout::new(0.3, Rng::new(4, 5)).unwrap();
+    let (mut out, mut dx) = (vec![f32::NAN; 60], vec![f32::NAN; 60]);
+    dropout.apply(&mut out, &x);
+    dropout.apply(&mut dx, &dy);
+    let input = leaf(&x, [12, 5]);
+    let found = ops::dropout(dropout, input.clone());
+    assert_eq!(to_vec(found.clone().inner()), out);
+    assert_eq!(gradient(&input, &pull_back(found, &dy)), dx);
+}
+
+#[test]
+fn embeddings() {
+    let (table, ids, dy) = (normals(1, 7 * 4), tokens(2, 6, 5), normals(3, 6 * 4));
+    let expected: Vec<f32> = ids.iter().flat_map(|&id| table[id as usize * 4..][..4].to_vec()).collect();
+    let mut d_table = vec![f32::NAN; 7 * 4];
+    scatter_add(&mut d_table, &dy, &ids, 4).unwrap();
+    let input = leaf(&table, [7, 4]);
+    let found = ops::embedding(input.clone(), ids, [2, 3]);
+    assert_eq!(found.dims(), [2, 3, 4]);
+    assert_eq!(to_vec(found.clone().inner()), expected);
+    assert_eq!(gradient(&input, &pull_back(found, &dy)), d_table);
+}
+
+#[test]
+fn norms() {
+    let (rows, width, eps) = (6, 5, 1e-5);
+    let (x, dy) = (normals(1, rows * width), normals(2, rows * width));
+    let (scale, bias) = (normals(3, width), normals(4, width));
+    for (kind, has_bias) in [(NormKind::Layer, true), (NormKind::Layer, false), (NormKind::Rms, false)] {
+        let (wide_scale, wide_bias) = (wide(&scale), wide(&bias));
+        let bias_of = has_bias.then_some(&*wide_bias);
+        let norm = Norm { kind, width, eps, scale: Some(&*wide_scale), bias: bias_of };
+        let (mut out, mut dx) = (vec![f64::NAN; x.len()], vec![f64::NAN; x.len()]);
+        let mut statistics = vec![RowStatistics::default(); rows];
+        norm.forward(&mut out, &mut statistics, &wide(&x));
+        let parameters = norm.backward(&mut dx, &wide(&dy), &wide(&x), &statistics);
+
+        let (input, scale, bias) = (leaf(&x, [2, 3, width]), leaf(&scale, [width]), leaf(&bias, [width]));
+        let found = ops::norm(kind, eps, input.clone(), scale.clone(), has_bias.then(|| bias.clone()));
+        assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
+        let gradients = pull_back(found, &dy);
+        assert_close("dx", &gradient(&input, &gradients), &dx, ROUNDING);
+        assert_close("dscale", &gradient(&scale, &gradients), &parameters.scale.unwrap(), ROUNDING);
+        match parameters.bias {
+            Some(expected) => assert_close("dbias", &gradient(&bias, &gradients), &expected, ROUNDING),
+            None => assert!(bias.grad(&gradients).is_none(), "a bias that was not given has no gradient"),
+        }
+    }
+}
+
+/// `∂/∂θ` carries the factor t, so the position is kept small enough for f32 inputs to say something.
+#[test]
+fn encodings() {
+    let [batch, time, heads, k] = [2, 9, 2, 8];
+    let (rows, offset) = (batch * time * heads, 3);
+    let x = normals(1, rows * k);
+    for preset in PRESETS {
+        let place = Place { key_dim: k, heads, layer: 1 };
+        let encoding = preset.config().build::<f32>(place).unwrap();
+        let truth = preset.config().build::<f64>(place).unwrap();
+        let params: Vec<f32> =
+            encoding.parameters().iter().flat_map(|p| &p.init).map(|&v| v as f32).collect();
+        let encoded = encoding.encoded_dim();
+        let dy = normals(2, rows * encoded);
+        let (mut out, mut dx) = (vec![f64::NAN; rows * encoded], vec![f64::NAN; rows * k]);
+        let mut d_params = vec![0.0; params.len()];
+        let encoder = truth.bind(&wide(&params));
+        for row in 0..rows {
+            let (position, head) = (offset + (row / heads % time) as i64, row % heads);
+            let x = wide(&x[row * k..][..k]);
+            let dy = wide(&dy[row * encoded..][..encoded]);
+            encoder.encode(Side::Key, head, position, &x, &mut out[row * encoded..][..encoded]);
+            encoder.vjp(Side::Key, head, position, &x, &dy, &mut dx[row * k..][..k], &mut d_params);
+        }
+
+        let (input, parameters) = (leaf(&x, [batch, time, heads, k]), leaf(&params, [params.len()]));
+        let found = ops::encode(&encoding, Side::Key, offset, input.clone(), parameters.clone());
+        assert_eq!(found.dims(), [batch, time, heads, encoded]);
+        assert_close(preset.name, &to_vec(found.clone().inner()), &out, ROUNDING);
+        let gradients = pull_back(found, &dy);
+        assert_close(preset.name, &gradient(&input, &gradients), &dx, ROUNDING);
+        if !params.is_empty() {
+            assert_close(preset.name, &gradient(&parameters, &gradients), &d_params, ROUNDING);
+        }
+    }
+}
+
+#[test]
+fn softmax_attentions() {
+    let [batch, queries, keys, heads, k, v] = [2, 5, 7, 2, 3, 4];
+    let dense = |time| (0..batch).map(|b| Segment { start: b * time, len: time, offset: 0 }).collect();
+    let causal = OwnedMask::Causal(dense(keys));
+    let full = OwnedMask::Full { queries: dense(queries), keys: dense(keys) };
+    let attention = SoftmaxAttention { heads, key_dim: k, value_dim: v, scale: 0.6 };
+    for (mask, queries) in [(causal, keys), (full, queries)] {
+        let (rows, key_rows) = (batch * queries * heads, batch * keys * heads);
+        let [q, key, value] = [normals(1, rows * k), normals(2, key_rows * k), normals(3, key_rows * v)];
+        let dy = normals(4, rows * v);
+        let [wide_q, wide_k, wide_v] = [&q, &key, &value].map(|x| wide(x));
+        let inputs = Inputs { q: &wide_q, k: &wide_k, v: &wide_v };
+        let (mut out, mut lse) = (vec![f64::NAN; rows * v], vec![f64::NAN; rows]);
+        attention.forward(&mut out, &mut lse, inputs, mask.as_mask()).unwrap();
+        let [mut dq, mut dk, mut dv] = [&q, &key, &value].map(|x| vec![f64::NAN; x.len()]);
+        let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        let saved = Saved { out: &out, lse: &lse, dout: &wide(&dy) };
+        attention.backward(gradients, inputs, saved, mask.as_mask()).unwrap();
+
+        let q = leaf(&q, [batch, queries, heads, k]);
+        let (key, value) = (leaf(&key, [batch, keys, heads, k]), leaf(&value, [batch, keys, heads, v]));
+        let found = ops::softmax_attention(attention, mask, q.clone(), key.clone(), value.clone());
+        assert_eq!(found.dims(), [batch, queries, heads, v]);
+        assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
+        let gradients = pull_back(found, &dy);
+        assert_close("dq", &gradient(&q, &gradients), &dq, ROUNDING);
+        assert_close("dk", &gradient(&key, &gradients), &dk, ROUNDING);
+        assert_close("dv", &gradient(&value, &gradients), &dv, ROUNDING);
+    }
+}
+
+/// The gradients are made in the forward pass; the backward pass scales them by what comes from above.
+#[test]
+fn cross_entropies() {
+    let (n, width, vocab) = (9, 4, 11);
+    let (hidden, weight) = (normals(1, n * width), normals(2, vocab * width));
+    let mut targets = tokens(3, n, vocab);
+    targets[4] = IGNORE;
+    let (mut losses, mut d_hidden) = (vec![f64::NAN; n], vec![f64::NAN; n * width]);
+    let mut d_weight = vec![f64::NAN; vocab * width];
+    let (wide_hidden, wide_weight) = (wide(&hidden), wide(&weight));
+    let head = Head { hidden: &wide_hidden, weight: &wide_weight, width };
+    let kernel = CrossEntropy { vocab, ignore: IGNORE };
+    let mean = kernel.fused(&mut losses, &mut d_hidden, &mut d_weight, head, &targets).unwrap().mean;
+    [&mut d_hidden, &mut d_weight].into_iter().flatten().for_each(|d| *d *= -2.5);
+
+    let (hidden, weight) = (leaf(&hidden, [n, width]), leaf(&weight, [vocab, width]));
+    let found = ops::cross_entropy(hidden.clone(), weight.clone(), targets.clone());
+    assert_close("loss", &to_vec(found.clone().inner()), &[mean], ROUNDING);
+    let gradients = found.mul_scalar(-2.5).backward();
+    assert_close("d_hidden", &gradient(&hidden, &gradients), &d_hidden, ROUNDING);
+    assert_close("d_weight", &gradient(&weight, &gradients), &d_weight, ROUNDING);
+    let logits = hidden.inner().matmul(weight.inner().transpose());
+    assert_close("token losses", &ops::token_losses(logits, &targets), &losses, ROUNDING);
+}
+
+/// A tensor that is a view of another is read in its own order.
+#[test]
+fn views_are_read_as_they_are_seen() {
+    let x = normals(1, 12);
+    let transposed: Vec<f32> = (0..12).map(|at| x[at % 3 * 4 + at / 3]).collect();
+    let run = |x: Tensor<2>| ops::norm(NormKind::Layer, 1e-5, x, plain(&[2.0; 3], [3]), None);
+    let expected = to_vec(run(plain(&transposed, [4, 3])));
+    assert_eq!(bits(&to_vec(run(plain(&x, [3, 4]).transpose()))), bits(&expected));
+    let input = leaf(&x, [3, 4]);
+    let found = ops::activation(Activation::Relu, input.clone().transpose());
+    let kept: Vec<f32> = x.iter().map(|&v| if v > 0.0 { 1.0 } else { 0.0 }).collect();
+    assert_eq!(gradient(&input, &pull_back(found, &[1.0; 12])), kept);
+}
+
+/// Tracked and untracked inputs mix; only the tracked ones get gradients, and the values do not change.
+#[test]
+fn untracked_inputs_get_no_gradient() {
+    let (x, scale, bias) = (normals(1, 12), normals(2, 4), normals(3, 4));
+    let run = |x, scale, bias| ops::norm(NormKind::Layer, 1e-5, x, scale, Some(bias));
+    let (free_scale, free_bias) = (plain(&scale, [4]), plain(&bias, [4]));
+    let untracked = run(plain(&x, [3, 4]), free_scale.clone(), free_bias.clone());
+    let input = leaf(&x, [3, 4]);
+    let mixed = run(input.clone(), free_scale.clone(), free_bias.clone());
+    assert_eq!(to_vec(mixed.clone().inner()), to_vec(untracked));
+    let gradients = pull_back(mixed, &[1.0; 12]);
+    assert!(input.grad(&gradients).is_some());
+    assert!(free_scale.grad(&gradients).is_none() && free_bias.grad(&gradients).is_none());
+
+    let on_graph = plain(&x, [3, 4]).autodiff();
+    let scale = leaf(&scale, [4]);
+    let gradients = pull_back(run(on_graph.clone(), scale.clone(), free_bias), &[1.0; 12]);
+    assert!(on_graph.grad(&gradients).is_none() && scale.grad(&gradients).is_some());
+}
+
+#[test]
+fn other_precisions_are_refused_by_name() {
+    let x = plain(&normals(1, 8), [2, 4]);
+    let refusal = |run: &dyn Fn()| {
+        let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("the operator took the tensor");
+        payload.downcast::<String>().map(|text| *text).unwrap_or_default()
+    };
+    for (dtype, name) in [(DType::F64, "F64"), (DType::F16, "F16"), (DType::BF16, "BF16")] {
+        let other = x.clone().cast(dtype);
+        let expected = format!("operators take f32 tensors; this one is {name}");
+        let activation = refusal(&|| drop(ops::activation(Activation::Relu, other.clone())));
+        assert_eq!(activation, expected);
+        let scale = other.clone().slice([0..1, 0..4]).reshape([4]);
+        let norm = refusal(&|| drop(ops::norm(NormKind::Rms, 1e-5, x.clone(), scale.clone(), None)));
+        assert_eq!(norm, expected, "the second input");
+        let read = refusal(&|| drop(to_vec(other.clone())));
+        assert!(read.contains("tensors here are f32"), "{read}");
+    }
+}
