@@ -51,6 +51,11 @@ impl Output {
         }
     }
 
+    /// What went wrong without ending the work; said even when quiet.
+    pub fn warning(&self, words: impl Display) {
+        to_stderr(format_args!("warning: {words}"));
+    }
+
     /// Generated text, as it is, for pipes; machine lines replace it.
     pub fn text(&self, text: &str) {
         if !self.json {

@@ -79,6 +79,10 @@ impl Observer for Progress {
         }
     }
 
+    fn warning(&mut self, text: &str) {
+        self.output.warning(text);
+    }
+
     fn step(&mut self, step: &Step) {
         self.output.event(&Event::Step(step.clone()));
         let rate = format!("{} tokens/s", grouped(step.tokens_per_second.max(0.0) as usize));

@@ -1,13 +1,16 @@
 //! The command line, run as users run it: each test in a fresh folder.
 
-mod bad_input;
 mod harness;
-mod resume;
-mod runs;
 
+/// Bad input: what is said, and that nothing is lost.
+mod bad_input;
 /// `relin data`.
 mod data;
 /// `relin doctor`.
 mod doctor;
+/// Killed, stopped and damaged runs.
+mod resume;
+/// Training, scoring and writing.
+mod runs;
 /// Help, version, exit statuses, unknown words.
 mod usage;
