@@ -12,3 +12,8 @@ pub mod recipe;
 pub mod runlog;
 pub mod tokenizer;
 pub mod train;
+
+/// The README's example, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -13,7 +13,7 @@
 //! | naive | [`naive`] | O(T²K²), f64 | the truth that every other form must equal |
 //! | bidirectional | [`Mask::Full`] | 4·T·K'·V FLOPs | encoders, cross-attention |
 //! | chunked | [`Mask::Causal`] | 4·T·K'·V + 2·T·C·(K' + V) FLOPs | training, prefill |
-//! | recurrent | [`recurrent`] | about 2·K'·V FLOPs a token | generation |
+//! | recurrent | [`recurrent`] | 4·K'·V + C·(K' + V) FLOPs a token | generation |
 //!
 //! State is a value: what the keys and values so far amount to, `S = Σ k̃_t v_t^T` and `z = Σ` of the normaliser's
 //! key features. Any form takes one and gives one, so a sequence may be split anywhere.

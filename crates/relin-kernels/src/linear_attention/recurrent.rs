@@ -69,7 +69,7 @@ impl<R: FastMath> Recurrent<R> {
     /// - `q`, `k`: `[H, K]`; `v`: `[H, V]`; `out`: `[H, V]`, overwritten
     ///
     /// # Cost
-    /// `2·K'·V + (K' + V)·C` FLOPs a head on average.
+    /// `4·K'·V + (K' + V)·C` FLOPs a head on average: half for reading S, half for folding every C-th token.
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
         let (heads, encoded) = (self.attention.heads, self.attention.encoded_dim());
         let q = self.rows(Side::Query, q);

@@ -30,27 +30,39 @@ impl Sampler {
 
     /// A token for `position`, out of one logit a token.
     pub fn choose(&self, logits: &[f32], position: u64) -> u32 {
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
         // Ties go to the smaller id, so that equal logits give equal choices.
-        order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+        let likelier = |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
+        let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+        let likeliest = ids.iter().copied().min_by(likelier).unwrap_or(0);
         if self.options.temperature == 0.0 {
-            return order[0];
+            return likeliest;
         }
-        order.truncate(self.options.top_k.unwrap_or(usize::MAX).max(1));
-        let top = f64::from(logits[order[0] as usize]);
+        if let Some(k) = self.options.top_k.filter(|&k| k < ids.len()) {
+            ids.select_nth_unstable_by(k.max(1) - 1, likelier);
+            ids.truncate(k.max(1));
+        }
+        let top = f64::from(logits[likeliest as usize]);
         let weight = |&id: &u32| ((f64::from(logits[id as usize]) - top) / self.options.temperature).exp();
-        let mut weights: Vec<f64> = order.iter().map(weight).collect();
-        if let Some(share) = self.options.top_p {
-            weights.truncate(nucleus(&weights, share));
-        }
+        let Some(share) = self.options.top_p else {
+            ids.sort_unstable();
+            return self.draw(&ids, &ids.iter().map(weight).collect::<Vec<_>>(), position);
+        };
+        ids.sort_unstable_by(likelier);
+        let weights: Vec<f64> = ids.iter().map(weight).collect();
+        let kept = nucleus(&weights, share);
+        self.draw(&ids[..kept], &weights[..kept], position)
+    }
+
+    /// One of `ids` with a probability proportional to its weight.
+    fn draw(&self, ids: &[u32], weights: &[f64], position: u64) -> u32 {
         let mut left = self.rng.uniform(position) * weights.iter().sum::<f64>();
-        for (id, weight) in order.iter().zip(&weights) {
+        for (id, weight) in ids.iter().zip(weights) {
             left -= weight;
             if left < 0.0 {
                 return *id;
             }
         }
-        order[weights.len() - 1]
+        ids.last().copied().unwrap_or(0)
     }
 }
 

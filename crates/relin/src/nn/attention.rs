@@ -7,6 +7,7 @@ use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Side};
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{LinearAttention, Normalizer};
 use relin_kernels::norm::NormKind;
+use relin_kernels::segments::Segment;
 use relin_kernels::softmax_attention::SoftmaxAttention;
 
 use super::{Norm, NormConfig, Relative, RelativeConfig};
@@ -94,6 +95,10 @@ impl Attention {
     ///
     /// # Shapes
     /// `[B, T, D]` to `[B, T, D]`
+    ///
+    /// # Panics
+    /// With softmax attention, if a sequence reaches from one row of the batch into the next: its encoding takes the
+    /// position from the row.
     pub fn forward(&self, x: Tensor<3>, mask: OwnedMask) -> Tensor<3> {
         let shape = x.dims();
         let [q, k, v] = self.project(x);
@@ -103,7 +108,10 @@ impl Attention {
                 ops::linear_attention(&self.linear(), mask, [q, k, v], parameters)
             }
             Kind::Softmax => {
-                let offset = mask.as_mask().queries().first().map_or(0, |segment| segment.offset);
+                let segments = mask.as_mask().queries();
+                let in_one_row = |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
+                assert!(segments.iter().all(in_one_row), "a sequence reaches across rows of {} tokens", shape[1]);
+                let offset = segments.first().map_or(0, |segment| segment.offset);
                 let q = self.position.forward(Side::Query, offset, q);
                 let k = self.position.forward(Side::Key, offset, k);
                 ops::softmax_attention(self.softmax(), mask, q, k, v)

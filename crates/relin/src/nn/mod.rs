@@ -3,11 +3,13 @@
 mod attention;
 mod embedding;
 mod feed_forward;
+mod linear_attention;
 mod norm;
 mod relative;
 
 pub use attention::{Attention, AttentionConfig, Kind};
 pub use embedding::{Embedding, EmbeddingConfig, sinusoidal};
 pub use feed_forward::{FeedForward, FeedForwardConfig};
+pub use linear_attention::{LinearAttention, LinearAttentionConfig};
 pub use norm::{Norm, NormConfig};
 pub use relative::{Relative, RelativeConfig};

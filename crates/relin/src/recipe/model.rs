@@ -41,7 +41,7 @@ pub struct ModelConfig {
     pub feature_map: FeatureMap,
     /// The denominator of linear attention.
     pub normalizer: Normalizer,
-    /// Added to the denominator.
+    /// ε of the denominator: added to a `plain` one, the least value of an `encoded` one.
     pub normalizer_eps: f64,
     /// Norm of the heads' joined output; if not given, `layer` for linear attention without denominator, else `none`.
     pub output_norm: Option<OutputNorm>,
