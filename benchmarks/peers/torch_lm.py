@@ -53,6 +53,7 @@ def arguments():
     training.add_argument("--data", required=True, help="a text file")
     training.add_argument("--steps", type=int, help="train.steps")
     training.add_argument("--warmup", type=int, default=5, help="first steps left out of the median")
+    training.add_argument("--report-every", type=int, default=10, help="steps between reports")
     training.add_argument("--no-eval", action="store_true", help="skip the validation split")
     training.add_argument("--save", metavar="DIR", help="write config.json and model.safetensors there")
     generation = verbs.add_parser("generate", parents=[both])
@@ -86,7 +87,7 @@ def train(args, given):
         loss = update(forward, optimizer, plan, tokens, step, context)
         seconds.append(time.perf_counter() - start)
         losses.append(loss)
-        if step % 10 == 0 or step == 1:
+        if step % args.report_every == 0:
             rate = rows * plan["gradient_accumulation"] * context / seconds[-1]
             report(args, "step", step=step, loss=loss, learning_rate=rate_at(plan, step), tokens_per_second=rate)
     peak = peak_bytes()
