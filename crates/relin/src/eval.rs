@@ -53,9 +53,11 @@ pub fn score(model: &CausalLm, tokenizer: &Tokenizer, windows: impl Iterator<Ite
         let logits = model.logits(batch.inputs, [batch.rows, batch.length], 0);
         let [_, vocab] = logits.dims();
         let flat = ops::to_vec(logits.clone());
-        let right = flat.chunks(vocab).zip(&batch.targets).filter(|(row, target)| argmax(row) == **target as usize);
+        let right =
+            flat.chunks(vocab).zip(&batch.targets).filter(|(row, target)| argmax(row) == **target as usize);
         scores.right += right.count();
-        scores.nats += ops::token_losses(logits, &batch.targets).iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        scores.nats +=
+            ops::token_losses(logits, &batch.targets).iter().map(|&loss| f64::from(loss)).sum::<f64>();
         scores.targets += batch.targets.len();
         scores.bytes += tokenizer.byte_count(&batch.targets);
     }
@@ -160,7 +162,11 @@ pub fn evaluate(
     Ok(())
 }
 
-fn store(run: &Path, trained: &TrainedModel, options: &EvalOptions) -> Result<(String, TokenStore), EvalError> {
+fn store(
+    run: &Path,
+    trained: &TrainedModel,
+    options: &EvalOptions,
+) -> Result<(String, TokenStore), EvalError> {
     let cache = run.join("cache");
     let tokenizer = trained.tokenizer.clone();
     if let Some(path) = &options.data {

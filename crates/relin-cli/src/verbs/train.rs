@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use relin::generate::{GenerateOptions, SamplerOptions, generate};
 use relin::recipe::{Override, Recipe};
 use relin::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing, write_atomic};
-use relin::generate::{GenerateOptions, SamplerOptions, generate};
 use relin::train::events::{Done, Event, Outcome};
 use relin::train::train;
 

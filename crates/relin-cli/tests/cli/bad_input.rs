@@ -46,8 +46,14 @@ fn recipes_that_contradict_themselves() {
         ("model.num_attention_heads=3", vec!["num_attention_heads", "3"]),
         ("train.dropout=1.5", vec!["train.dropout", "1.5"]),
         ("train.schedule=cosin", vec!["cosin", "cosine"]),
-        ("model.position={ type = \"lrpe\", family = \"orthogonal\", basis = \"fourier\" }", vec!["fourier", "unitary"]),
-        ("model.position={ type = \"lrpe\", family = \"permutation\", learn_theta = true }", vec!["learn_theta", "angles"]),
+        (
+            "model.position={ type = \"lrpe\", family = \"orthogonal\", basis = \"fourier\" }",
+            vec!["fourier", "unitary"],
+        ),
+        (
+            "model.position={ type = \"lrpe\", family = \"permutation\", learn_theta = true }",
+            vec!["learn_theta", "angles"],
+        ),
     ] {
         train(&bench, set).exits(2).complains(&words);
         assert!(!bench.path().join("run").exists(), "{set} left a folder");
@@ -97,10 +103,26 @@ fn damaged_or_foreign_checkpoints() {
         bytes
     };
     with_changed("model.safetensors", flipped, &["model.safetensors", "damaged"]);
-    with_changed("model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec(), &["model.safetensors", "whole"]);
-    with_changed("config.json", replaced("\"relin_layout\": 1", "\"relin_layout\": 2"), &["config.json", "version 2"]);
-    with_changed("config.json", replaced("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"), &["model.safetensors", "layers.1"]);
-    with_changed("config.json", replaced("\"intermediate_size\": 64", "\"intermediate_size\": 32"), &["model.safetensors", "[32, 16]", "[64, 16]"]);
+    with_changed(
+        "model.safetensors",
+        |bytes| bytes[..bytes.len() / 2].to_vec(),
+        &["model.safetensors", "whole"],
+    );
+    with_changed(
+        "config.json",
+        replaced("\"relin_layout\": 1", "\"relin_layout\": 2"),
+        &["config.json", "version 2"],
+    );
+    with_changed(
+        "config.json",
+        replaced("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        &["model.safetensors", "layers.1"],
+    );
+    with_changed(
+        "config.json",
+        replaced("\"intermediate_size\": 64", "\"intermediate_size\": 32"),
+        &["model.safetensors", "[32, 16]", "[64, 16]"],
+    );
     with_changed("config.json", replaced("relin-causal-lm", "llama"), &["config.json", "llama"]);
     with_changed("config.json", |_| b"{".to_vec(), &["config.json"]);
 }
@@ -108,7 +130,8 @@ fn damaged_or_foreign_checkpoints() {
 #[test]
 fn a_run_that_diverges_names_the_place() {
     let bench = bench();
-    let sets = ["--set", "train.learning_rate=1e30", "--set", "train.warmup_steps=0", "--set", "train.grad_clip=0"];
+    let sets =
+        ["--set", "train.learning_rate=1e30", "--set", "train.warmup_steps=0", "--set", "train.grad_clip=0"];
     let said = bench.relin(&[&TRAIN[..], &sets[..]].concat()).exits(1);
     assert!(said.err.contains("diverged") && said.err.contains("model."), "{}", said.err);
 }

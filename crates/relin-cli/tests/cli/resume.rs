@@ -11,8 +11,16 @@ fn weights(bench: &Bench, run: &str) -> Vec<u8> {
 }
 
 /// Steps slow enough to be interrupted, saved often.
-const SLOW: [&str; 8] =
-    ["--set", "train.steps=60", "--set", "train.batch_size=64", "--set", "train.save_every=7", "--set", "data.context=64"];
+const SLOW: [&str; 8] = [
+    "--set",
+    "train.steps=60",
+    "--set",
+    "train.batch_size=64",
+    "--set",
+    "train.save_every=7",
+    "--set",
+    "data.context=64",
+];
 
 fn start(bench: &Bench, run: &str) -> Child {
     let args = [&["train", "tiny.toml", "--quiet", "--json", "--out", run], &SLOW[..]].concat();
@@ -24,7 +32,8 @@ fn wait_for_state(bench: &Bench, run: &str, step: usize) {
     let began = Instant::now();
     let saved = || {
         let states = std::fs::read_dir(bench.path().join(run).join("state")).into_iter().flatten().flatten();
-        let numbers = states.filter_map(|state| state.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
+        let numbers =
+            states.filter_map(|state| state.file_name().to_str()?.strip_prefix("step-")?.parse().ok());
         numbers.max().unwrap_or(0usize) > step
     };
     while !saved() {
@@ -52,7 +61,9 @@ fn killed_again_and_again_a_run_ends_with_the_same_bytes() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             line[key].as_f64()
         };
-        text.lines().map(|line| (number(line, "step"), number(line, "loss"), number(line, "valid_loss"))).collect::<Vec<_>>()
+        text.lines()
+            .map(|line| (number(line, "step"), number(line, "loss"), number(line, "valid_loss")))
+            .collect::<Vec<_>>()
     };
     let (killed, whole) = (losses("killed"), losses("whole"));
     assert_eq!(killed[..killed.len() - 1], whole[..whole.len() - 1], "the records differ");
@@ -103,7 +114,8 @@ fn a_disk_that_fills_up_leaves_the_old_checkpoint() {
     bench.relin(&TRAIN).exits(0);
     let whole = weights(&bench, "run");
     let relin = env!("CARGO_BIN_EXE_relin");
-    let script = format!("trap '' XFSZ; ulimit -f 8; exec {relin} train tiny.toml --out run --resume none --quiet");
+    let script =
+        format!("trap '' XFSZ; ulimit -f 8; exec {relin} train tiny.toml --out run --resume none --quiet");
     let mut command = std::process::Command::new("sh");
     let output = command.args(["-c", &script]).current_dir(bench.path()).output().unwrap();
     let said = Said::of(output, &["train (full disk)"]).exits(1).complains(&["cannot write"]);

@@ -44,11 +44,15 @@ fn train_tells_its_story_in_json_and_leaves_a_whole_folder() {
     let lines = said.json();
     let last = lines.last().unwrap();
     assert_eq!((last["event"].as_str(), last["steps"].as_u64()), (Some("done"), Some(24)));
-    assert!(last["valid_loss"].as_f64().unwrap() < 3.6, "less than the logarithm of the 36 characters' number: {last}");
+    assert!(
+        last["valid_loss"].as_f64().unwrap() < 3.6,
+        "less than the logarithm of the 36 characters' number: {last}"
+    );
     for key in ["train_loss", "tokens_per_second", "seconds", "parameters"] {
         assert!(last[key].as_f64().unwrap() > 0.0, "{key}: {last}");
     }
-    let steps: Vec<_> = lines.iter().filter(|line| line["event"] == "step").map(|l| l["step"].as_u64()).collect();
+    let steps: Vec<_> =
+        lines.iter().filter(|line| line["event"] == "step").map(|l| l["step"].as_u64()).collect();
     assert_eq!(steps, [4, 8, 12, 16, 20, 24].map(Some));
     assert_eq!(lines.iter().filter(|line| line["event"] == "eval").count(), 3);
     for file in [
@@ -99,7 +103,7 @@ fn a_finished_run_is_not_trained_again_nor_overwritten_by_another_recipe() {
 }
 
 #[test]
-fn gradient_checkpointing_and_accumulation_change_no_weight_beyond_rounding() {
+fn gradient_checkpointing_changes_no_weight() {
     let bench = bench();
     bench.relin(&["train", "tiny.toml", "--out", "plain", "--quiet"]).exits(0);
     let set = ["--set", "train.gradient_checkpointing=true"];
@@ -111,11 +115,14 @@ fn gradient_checkpointing_and_accumulation_change_no_weight_beyond_rounding() {
 #[test]
 fn bpe_and_bytes_train_too() {
     let bench = bench();
-    for (name, sets) in [("bpe", vec!["data.tokenizer=bpe", "data.vocab_size=300"]), ("byte", vec!["data.tokenizer=byte"])] {
+    for (name, sets) in
+        [("bpe", vec!["data.tokenizer=bpe", "data.vocab_size=300"]), ("byte", vec!["data.tokenizer=byte"])]
+    {
         let mut args = vec!["train", "tiny.toml", "--quiet", "--json", "--out", name];
         sets.iter().for_each(|set| args.extend(["--set", set]));
         bench.relin(&args).exits(0);
-        let text = bench.relin(&["generate", name, "--prompt", "line ", "--max-new-tokens", "5", "--json"]).exits(0);
+        let text =
+            bench.relin(&["generate", name, "--prompt", "line ", "--max-new-tokens", "5", "--json"]).exits(0);
         assert_eq!(text.json()[0]["tokens"], 5, "{name}");
     }
 }
@@ -124,17 +131,18 @@ fn bpe_and_bytes_train_too() {
 fn a_session_in_a_file_continues_the_text_exactly() {
     let bench = bench();
     bench.relin(&TRAIN).exits(0);
-    let write = |args: &[&str]| {
-        let fixed = ["generate", "run", "--json", "--seed", "3"];
+    let write_with = |seed: &str, args: &[&str]| {
+        let fixed = ["generate", "run", "--json", "--seed", seed];
         bench.relin(&[&fixed, args].concat()).exits(0).json()[0]["text"].as_str().unwrap().to_owned()
     };
+    let write = |args: &[&str]| write_with("3", args);
     // 150 tokens cross the folding of the state (64 tokens) in several places.
     let whole = write(&["--prompt", "line 7", "--max-new-tokens", "150"]);
     let first = write(&["--prompt", "line 7", "--max-new-tokens", "97", "--save-state", "a.state"]);
     let second = write(&["--load-state", "a.state", "--max-new-tokens", "53"]);
     assert_eq!(first + &second, whole);
-    let greedy = write(&["--prompt", "line 7", "--max-new-tokens", "20", "--temperature", "0"]);
-    assert_eq!(greedy, write(&["--prompt", "line 7", "--max-new-tokens", "20", "--temperature", "0", "--seed", "9"][..6].as_ref()));
+    let greedy = ["--prompt", "line 7", "--max-new-tokens", "20", "--temperature", "0"];
+    assert_eq!(write(&greedy), write_with("9", &greedy), "the likeliest token depends on no seed");
     let stopped = write(&["--prompt", "line 7", "--max-new-tokens", "150", "--stop", "\n"]);
     assert_eq!(stopped, whole.split('\n').next().unwrap());
 

@@ -7,8 +7,8 @@
 use super::chunked::{column_sums, divide_backward};
 use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
 use crate::encoding::Side;
-use crate::matmul::{Into, Mat, matmul};
 use crate::fast_math::FastMath;
+use crate::matmul::{Into, Mat, matmul};
 
 pub(super) fn forward<R: FastMath>(head: &Head<'_, R>) -> Forward<R> {
     let (len, chunk) = (head.queries.len, head.attention.chunk);

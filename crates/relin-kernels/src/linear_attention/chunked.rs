@@ -6,8 +6,8 @@
 
 use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
 use crate::encoding::Side;
-use crate::matmul::{Into, Mat, matmul};
 use crate::fast_math::FastMath;
+use crate::matmul::{Into, Mat, matmul};
 
 /// State at a chunk's border.
 #[derive(Clone)]
@@ -171,7 +171,12 @@ fn chunk_backward<R: FastMath>(
 
 /// Through `o = sum / divisor`: turns `d_out` into the gradient of the weighted sums, in place, and returns that of
 /// the sums of scores, `−(d_o · o) / divisor`.
-pub(super) fn divide_backward<R: FastMath>(head: &Head<'_, R>, sums: &[R], out: &[R], d_out: &mut [R]) -> Vec<R> {
+pub(super) fn divide_backward<R: FastMath>(
+    head: &Head<'_, R>,
+    sums: &[R],
+    out: &[R],
+    d_out: &mut [R],
+) -> Vec<R> {
     let v = head.v();
     let through = |((&sum, out), d_out): ((&R, &[R]), &mut [R])| {
         let (divisor, reached) = head.attention.divisor(sum);

@@ -34,8 +34,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{Encoder, Encoding};
-use crate::feature_map::FeatureMap;
 use crate::fast_math::FastMath;
+use crate::feature_map::FeatureMap;
 use crate::segments::{Mask, Segment};
 use head::Head;
 

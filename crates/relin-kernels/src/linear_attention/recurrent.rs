@@ -8,8 +8,8 @@
 use super::head::{axpy, dot};
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
-use crate::matmul::{Into, Mat, matmul};
 use crate::fast_math::FastMath;
+use crate::matmul::{Into, Mat, matmul};
 use crate::segments::{Mask, Segment};
 
 /// One sequence in the middle of its generation, all heads of one layer.

@@ -59,9 +59,7 @@ pub enum GenerateError {
     #[error(transparent)]
     State(#[from] StateError),
     /// Learned absolute positions end somewhere.
-    #[error(
-        "{wanted} tokens are wanted in all, but the model's learned absolute positions end at {limit}"
-    )]
+    #[error("{wanted} tokens are wanted in all, but the model's learned absolute positions end at {limit}")]
     TooLong {
         /// Tokens seen, of the prompt and to be written.
         wanted: usize,

@@ -44,7 +44,12 @@ pub enum StateError {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn save_session(path: &Path, trained: &TrainedModel, session: &Session<'_>, last: u32) -> Result<(), StateError> {
+pub fn save_session(
+    path: &Path,
+    trained: &TrainedModel,
+    session: &Session<'_>,
+    last: u32,
+) -> Result<(), StateError> {
     let mut tensors = Vec::new();
     for (layer, memory) in session.memories().into_iter().enumerate() {
         let mut push = |part: &str, data: Vec<f32>| {
@@ -133,7 +138,12 @@ impl File<'_> {
         Ok(data.clone())
     }
 
-    fn memory(&self, layer: usize, attention: &Attention, position: usize) -> Result<LayerMemory, StateError> {
+    fn memory(
+        &self,
+        layer: usize,
+        attention: &Attention,
+        position: usize,
+    ) -> Result<LayerMemory, StateError> {
         match attention.kind() {
             Kind::Linear { .. } => self.linear(layer, &attention.linear(), position),
             Kind::Softmax => {

@@ -65,7 +65,10 @@ mod tests {
     #[test]
     fn a_stop_across_pieces_is_cut_and_nothing_of_it_is_shown() {
         let (pieces, rest, reached) = shown(&["END"], &["abE", "N", "Dxy", "z"]);
-        assert_eq!((pieces, rest.as_str(), reached), (vec!["ab".into(), "".into(), "".into(), "".into()], "", true));
+        assert_eq!(
+            (pieces, rest.as_str(), reached),
+            (vec!["ab".into(), "".into(), "".into(), "".into()], "", true)
+        );
     }
 
     #[test]

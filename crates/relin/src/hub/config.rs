@@ -41,7 +41,8 @@ pub fn write_config(path: &Path, config: &ModelConfig) -> Result<(), HubError> {
 /// # Errors
 /// If it cannot be read, is another kind of model's, of another version, or has a wrong key or value.
 pub fn read_config(path: &Path) -> Result<ModelConfig, HubError> {
-    let text = std::fs::read_to_string(path).map_err(|source| HubError::Read { path: path.into(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| HubError::Read { path: path.into(), source })?;
     let wrong = |reason: String| HubError::Config { path: path.into(), reason };
     let mut document: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let header: Header =

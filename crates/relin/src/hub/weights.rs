@@ -87,11 +87,10 @@ pub fn read_weights(path: &Path) -> Result<Weights, HubError> {
     }
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let found = hash(&tensors);
-    let mut notes: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    let mut notes: BTreeMap<String, String> =
+        metadata.metadata().clone().unwrap_or_default().into_iter().collect();
     match notes.remove(SUM) {
-        Some(expected) if expected != found => {
-            Err(HubError::Damaged { path: path.into(), expected, found })
-        }
+        Some(expected) if expected != found => Err(HubError::Damaged { path: path.into(), expected, found }),
         _ => Ok(Weights { tensors, hash: found, notes }),
     }
 }

@@ -109,8 +109,13 @@ impl Attention {
             }
             Kind::Softmax => {
                 let segments = mask.as_mask().queries();
-                let in_one_row = |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
-                assert!(segments.iter().all(in_one_row), "a sequence reaches across rows of {} tokens", shape[1]);
+                let in_one_row =
+                    |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
+                assert!(
+                    segments.iter().all(in_one_row),
+                    "a sequence reaches across rows of {} tokens",
+                    shape[1]
+                );
                 let offset = segments.first().map_or(0, |segment| segment.offset);
                 let q = self.position.forward(Side::Query, offset, q);
                 let k = self.position.forward(Side::Key, offset, k);

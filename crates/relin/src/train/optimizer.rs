@@ -57,14 +57,20 @@ impl Optimizer {
     ///
     /// # Errors
     /// If a gradient is not finite; the model is then as before.
-    pub fn update<M: Module>(&mut self, model: M, config: &TrainConfig, lr: f64) -> Result<M, (M, NotFinite)> {
+    pub fn update<M: Module>(
+        &mut self,
+        model: M,
+        config: &TrainConfig,
+        lr: f64,
+    ) -> Result<M, (M, NotFinite)> {
         let sums = std::mem::take(&mut self.sums);
         let mean = 1.0 / std::mem::take(&mut self.micro_batches).max(1) as f64;
         let slices: Vec<&[f32]> = sums.iter().map(Vec::as_slice).collect();
         let norm = global_norm(&slices) * mean;
         if !norm.is_finite() {
             let broken = sums.iter().position(|sum| sum.iter().any(|x| !x.is_finite()));
-            let parameter = broken.map_or_else(|| "the gradient's norm".into(), |at| self.sites[at].name.clone());
+            let parameter =
+                broken.map_or_else(|| "the gradient's norm".into(), |at| self.sites[at].name.clone());
             return Err((model, NotFinite { parameter }));
         }
         let limit = if config.grad_clip > 0.0 { config.grad_clip } else { f64::INFINITY };

@@ -51,7 +51,9 @@ pub enum TrainError {
     #[error(transparent)]
     State(#[from] StateError),
     /// Numbers that are not finite.
-    #[error("training diverged at step {step}: {place} is not finite; try a lower train.learning_rate, more train.warmup_steps or another model.normalizer")]
+    #[error(
+        "training diverged at step {step}: {place} is not finite; try a lower train.learning_rate, more train.warmup_steps or another model.normalizer"
+    )]
     Diverged {
         /// The update that was being made.
         step: usize,
@@ -261,7 +263,8 @@ impl Run {
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let train = &self.recipe.train;
-        let windows = self.corpus.validation.evaluation_windows(self.recipe.data.context, train.batch_size)?;
+        let windows =
+            self.corpus.validation.evaluation_windows(self.recipe.data.context, train.batch_size)?;
         let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
         let scores = score(&self.model().valid(), &self.corpus.tokenizer, windows.take(batches));
         let event = Eval { step: self.progress.step, valid_loss: scores.loss(), valid_accuracy: None };

@@ -5,6 +5,7 @@ use relin::ops::{AttentionState, OwnedMask, linear_attention, linear_attention_w
 use relin_kernels::encoding::{EncodingConfig, Place, preset};
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, Output, State};
+use relin_kernels::fast_math::FastMath;
 use relin_kernels::real::Real;
 use relin_kernels::segments::dense;
 
@@ -22,7 +23,7 @@ const NORMALIZERS: [Normalizer; 3] = [Normalizer::Encoded, Normalizer::Plain, No
 const TOLERANCE: f64 = 1e-5;
 
 /// ε = 1 keeps the quotients of the `encoded` normaliser within the size of their numerators; some are clamped.
-fn attention<R: Real>(config: &EncodingConfig, normalizer: Normalizer) -> LinearAttention<R> {
+fn attention<R: FastMath>(config: &EncodingConfig, normalizer: Normalizer) -> LinearAttention<R> {
     let encoding = config.build::<R>(Place { key_dim: K, heads: H, layer: 0 }).unwrap();
     let eps = if normalizer == Normalizer::Encoded { 1.0 } else { 1e-6 };
     LinearAttention {
