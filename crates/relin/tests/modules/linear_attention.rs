@@ -3,10 +3,9 @@
 use burn::tensor::Tensor;
 use relin::ops::{AttentionState, OwnedMask, linear_attention, linear_attention_with_state, to_vec};
 use relin_kernels::encoding::{EncodingConfig, Place, preset};
+use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, Output, State};
-use relin_kernels::fast_math::FastMath;
-use relin_kernels::real::Real;
 use relin_kernels::segments::dense;
 
 use crate::support::{assert_close, bits, gradient, leaf, normals, plain, pull_back, wide};
