@@ -296,7 +296,8 @@ fn worked_example() {
     let swap = lrpe(Family::Permutation, None, Some(vec![1, 0]));
     let none: Arc<dyn Encoding<f64>> = Arc::new(Absent::new(2));
     // Last row of the causal output for each normaliser, and the first row of the bidirectional one without.
-    let expected: [(Arc<dyn Encoding<f64>>, [[f64; 2]; 4]); 4] = [
+    type Rows = [[f64; 2]; 4];
+    let expected: [(Arc<dyn Encoding<f64>>, Rows); 4] = [
         (none, [[25.929735, 6.750275], [1.725112, 0.449097], [1.725112, 0.449097], [8.495306, 6.896813]]),
         (
             rotate,
