@@ -83,7 +83,7 @@ pub fn train(
         tokens_per_step: run.targets_per_update(),
     });
     while run.progress.step < run.recipe.train.steps {
-        run.update(observer)?;
+        run.update()?;
         run.report(observer)?;
         if run.is_due(run.recipe.train.eval_every) {
             run.evaluate(observer)?;
@@ -184,7 +184,7 @@ impl Run {
         step == self.recipe.train.steps || (every > 0 && step.is_multiple_of(every))
     }
 
-    fn update(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn update(&mut self) -> Result<(), TrainError> {
         let (train, context) = (self.recipe.train.clone(), self.recipe.data.context);
         let step = self.progress.step + 1;
         let mut loss = 0.0;
@@ -204,7 +204,10 @@ impl Run {
             let (ids, shape) = (batch.inputs, [batch.rows, batch.length]);
             let mut result = self.model().loss(ids.clone(), batch.targets, shape, options);
             if !result.value.is_finite() {
-                return Err(self.diverged(step, ids, shape, "the loss".into(), observer));
+                let inside = self.model().valid().first_not_finite(ids, shape);
+                let place =
+                    inside.map_or_else(|| "the loss".into(), |place| format!("the output of {place}"));
+                return Err(TrainError::Diverged { step, place });
             }
             loss += result.value / train.gradient_accumulation as f64;
             let model = self.model.as_ref().expect("only an update takes the model out");
@@ -216,27 +219,13 @@ impl Run {
             Err((model, broken)) => {
                 self.model = Some(model);
                 let place = format!("the gradient of {}", broken.parameter);
-                return Err(self.diverged(step, Vec::new(), [0, 0], place, observer));
+                return Err(TrainError::Diverged { step, place });
             }
         }
         self.progress.step = step;
         self.progress.pending_loss += loss;
         self.progress.pending_updates += 1;
         Ok(())
-    }
-
-    /// Names the first part of the model whose output is not finite, if one is.
-    fn diverged(
-        &mut self,
-        step: usize,
-        ids: Vec<u32>,
-        shape: [usize; 2],
-        otherwise: String,
-        _observer: &mut dyn Observer,
-    ) -> TrainError {
-        let inside = (!ids.is_empty()).then(|| self.model().valid().first_not_finite(ids, shape)).flatten();
-        let place = inside.map_or(otherwise, |place| format!("the output of {place}"));
-        TrainError::Diverged { step, place }
     }
 
     fn report(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {

@@ -5,4 +5,5 @@ mod linear_attention;
 mod operators;
 mod sessions;
 mod support;
+mod ten_steps;
 mod tensors;
