@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod conformance;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;

@@ -16,6 +16,7 @@
 mod absent;
 pub mod lrpe;
 mod presets;
+pub mod spe;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use serde::{Deserialize, Serialize};
 use crate::real::Real;
 pub use absent::Absent;
 pub use lrpe::{Lrpe, LrpeConfig};
-pub use presets::{PRESETS, preset};
+pub use presets::{NOT_YET_FUSED, PRESETS, preset};
+pub use spe::{ConvSpe, ConvSpeConfig, SineSpe, SineSpeConfig};
 
 /// Which of the two maps: `M^q` or `M^k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,54 @@ pub enum Side {
     Query,
     /// Keys.
     Key,
+}
+
+/// Where an encoding stands relative to the feature map φ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// On q and k: the features are `φ(M q)`, of width `φ.feature_dim(K')`. SPE.
+    BeforeFeatureMap,
+    /// On the features: `M φ(q)`, with φ from `K` to `K`. LRPE and all other deterministic encodings.
+    AfterFeatureMap,
+}
+
+/// Decay of a kernel with the distance `|lag|`.
+///
+/// It is no part of the maps `M`, since `λ^{−t}` overflows. It belongs to the state, `S ← λ S + k̃ v^T`, and to the
+/// scores of a chunk, `λ^{s−t} q̃_s·k̃_t`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decay {
+    /// `W` does not shrink.
+    None,
+    /// `λ^{|lag|}` for all features.
+    Uniform(f64),
+    /// `λ_j^{|lag|}` for the encoded feature j, `[K']`; every `λ_j` is at least `½^{1/64}`, so that `λ_j^{−i}` is
+    /// harmless within a chunk.
+    PerFeature(Vec<f64>),
+}
+
+impl Decay {
+    /// `λ_j^{|lag|}` of the encoded feature j.
+    pub fn factor(&self, j: usize, lag: i64) -> f64 {
+        let power = lag.unsigned_abs() as f64;
+        match self {
+            Self::None => 1.0,
+            Self::Uniform(lambda) => lambda.powf(power),
+            Self::PerFeature(lambdas) => lambdas[j].powf(power),
+        }
+    }
+}
+
+/// How [`Encoder::encode`] relates to [`Encoding::kernel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// Equal up to rounding.
+    Exact,
+    /// The kernel is the expectation over the noise; the error falls as `1/√realizations`.
+    InExpectation {
+        /// `R`.
+        realizations: usize,
+    },
 }
 
 /// A learned tensor of an encoding, with its initial value.
@@ -81,6 +131,60 @@ pub trait Encoding<R: Real>: Debug + Send + Sync {
     /// The exact kernel `W_lag` of one head in double precision, `K × K` row-major, computed from its definition
     /// and independently of [`Encoder::encode`].
     fn kernel(&self, params: &[R], head: usize, lag: i64) -> Vec<f64>;
+
+    /// `W` between two positions. It differs from [`kernel`](Self::kernel) of their difference only where positions
+    /// number the cells of a grid.
+    fn kernel_between(&self, params: &[R], head: usize, query: i64, key: i64) -> Vec<f64> {
+        self.kernel(params, head, key - query)
+    }
+
+    /// Where it acts.
+    fn stage(&self) -> Stage {
+        Stage::AfterFeatureMap
+    }
+
+    /// The decay of one head, which [`kernel`](Self::kernel) includes and [`Encoder::encode`] does not.
+    fn decay(&self, _head: usize) -> Decay {
+        Decay::None
+    }
+
+    /// Whether rows keep their length: `W_0 = I` and `‖M_s x‖ = ‖x‖`.
+    fn is_unitary(&self) -> bool {
+        true
+    }
+
+    /// Whether encoded scores are the kernel's or only their estimate.
+    fn agreement(&self) -> Agreement {
+        Agreement::Exact
+    }
+
+    /// What softmax attention multiplies inner products of encoded rows by.
+    fn logit_scale(&self) -> f64 {
+        (self.key_dim() as f64).powf(-0.5)
+    }
+
+    /// The map itself, `M^T` as `[K, K']`, from its definition in double precision and independently of
+    /// [`Encoder::encode`]. Stochastic encodings state it, noise included; for others the kernel says enough.
+    fn dense_map(&self, _params: &[R], _side: Side, _head: usize, _position: i64) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The same encoding with the noise number `draw`; `None` if there is no noise or it is frozen. The parameters
+    /// stay as they are. A training loop passes its step, evaluation and generation a constant.
+    fn redrawn(&self, _draw: u64) -> Option<Arc<dyn Encoding<R>>> {
+        None
+    }
+
+    /// Names of the [`parameters`](Self::parameters) that all layers of a model are to have in common.
+    fn shared_parameters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Rows whose cost a call of [`Encoder::encode`] pays besides its own: `n` rows cost as `n + halo`. Where it is not 0, encode
+    /// many rows at once.
+    fn halo(&self) -> usize {
+        0
+    }
 }
 
 /// An [`Encoding`] bound to parameter values.
@@ -119,6 +223,10 @@ pub enum EncodingConfig {
     None,
     /// The LRPE family, RoPE included.
     Lrpe(LrpeConfig),
+    /// Stochastic positional encoding by sines, or its exact limit.
+    SineSpe(SineSpeConfig),
+    /// Stochastic positional encoding by filters.
+    ConvSpe(ConvSpeConfig),
 }
 
 /// Where an encoding is built: its width, and what makes its random choices differ between layers.
@@ -141,6 +249,8 @@ impl EncodingConfig {
         Ok(match self {
             Self::None => Arc::new(Absent::new(place.key_dim)),
             Self::Lrpe(config) => Arc::new(Lrpe::new(config, place)?),
+            Self::SineSpe(config) => Arc::new(SineSpe::new(config, place)?),
+            Self::ConvSpe(config) => Arc::new(ConvSpe::new(config, place)?),
         })
     }
 }

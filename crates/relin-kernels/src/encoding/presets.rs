@@ -2,6 +2,7 @@
 
 use super::EncodingConfig;
 use super::lrpe::{Basis, Family, LrpeConfig, Pairs};
+use super::spe::{ConvSpeConfig, NoiseMode, SineSpeConfig};
 
 /// A named encoding.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,39 @@ pub const PRESETS: &[Preset] = &[
         summary: "complex phases, fixed θ, Fourier P; tells left from right",
         config: || unitary(Basis::Fourier, false),
     },
+    Preset {
+        name: "sine-spe",
+        summary: "stochastic: covariance of sines, learned, gated; acts before φ",
+        config: || EncodingConfig::SineSpe(SineSpeConfig::default()),
+    },
+    Preset {
+        name: "sine-spe-ungated",
+        summary: "stochastic: covariance of sines, learned; acts before φ",
+        config: || EncodingConfig::SineSpe(SineSpeConfig { gated: false, ..SineSpeConfig::default() }),
+    },
+    Preset {
+        name: "sine-exact",
+        summary: "sine-spe without noise (R → ∞): (2·sines + 1)·K features",
+        config: || {
+            EncodingConfig::SineSpe(SineSpeConfig { noise: NoiseMode::Exact, ..SineSpeConfig::default() })
+        },
+    },
+    Preset {
+        name: "conv-spe",
+        summary: "stochastic: correlation of learned filters, gated; acts before φ",
+        config: || EncodingConfig::ConvSpe(ConvSpeConfig::default()),
+    },
+    Preset {
+        name: "conv-spe-ungated",
+        summary: "stochastic: correlation of learned filters; acts before φ",
+        config: || EncodingConfig::ConvSpe(ConvSpeConfig { gated: false, ..ConvSpeConfig::default() }),
+    },
 ];
+
+/// Presets that [`linear_attention`](crate::linear_attention) applies in its naive form alone: they act before φ, or
+/// decay.
+pub const NOT_YET_FUSED: &[&str] =
+    &["sine-spe", "sine-spe-ungated", "sine-exact", "conv-spe", "conv-spe-ungated"];
 
 /// The preset of that name, if there is one.
 pub fn preset(name: &str) -> Option<&'static Preset> {

@@ -1,6 +1,7 @@
 //! Every form equals the naive one, values and gradients; what the papers' mathematics implies; golden vectors.
 
 mod cases;
+mod encodings;
 mod facts;
 mod golden;
 mod gradients;

@@ -1,14 +1,23 @@
 //! φ: the feature maps that turn the exponential kernel into an inner product.
+//!
+//! Elementwise maps keep the width K of a row; [random features](RandomFeatures) widen it to M. [`FeatureMap::bind`] serves
+//! both; `FeatureMap::apply` and `FeatureMap::vjp` are short cuts for the former.
 
-use serde::{Deserialize, Serialize};
+mod names;
+mod random;
 
+pub use random::{RandomFeatures, RandomFeaturesError, RandomKernel, RandomMap};
+
+use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::real::Real;
 use crate::simd::dispatch;
 
-/// An elementwise feature map (`exp` also shifts by the row's maximum).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Constant that [`FeatureMap::ReluEpsilon`] and the ReLU's random features add.
+pub const RELU_EPSILON: f64 = 1e-3;
+
+/// A feature map; in a recipe a name, or a table of options where it has any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureMap {
     /// `1 + elu(x)`, written as `x ≥ 0 ? x + 1 : e^x`: exact in every precision, positive, gradient 1 at 0.
     Elu1,
@@ -20,13 +29,42 @@ pub enum FeatureMap {
     Exp,
     /// `x`.
     Identity,
+    /// `max(x, 0) + 0.001`.
+    ReluEpsilon,
+    /// Features of random directions: FAVOR+ and its relatives.
+    Random(RandomFeatures),
 }
 
 impl FeatureMap {
-    /// All of them, in the order of the documentation.
+    /// The elementwise maps, in the order of the documentation (`exp` also shifts by the row's maximum).
     pub const ALL: [Self; 5] = [Self::Elu1, Self::Relu, Self::Silu, Self::Exp, Self::Identity];
 
-    /// `out = φ(x)` for rows of `width` features.
+    /// M, the number of features of a row of `width`.
+    pub fn feature_dim(self, width: usize) -> usize {
+        match self {
+            Self::Random(random) => random.features,
+            _ => width,
+        }
+    }
+
+    /// The map for rows of `width`, its random directions drawn once.
+    pub fn bind<R: FastMath>(self, width: usize) -> BoundFeatureMap<R> {
+        match self {
+            Self::Random(random) => BoundFeatureMap::Random(RandomMap::new(random, width)),
+            elementwise => BoundFeatureMap::Elementwise { map: elementwise, width },
+        }
+    }
+
+    /// The map at a step of training: random directions change as their policy says, anything else stays.
+    pub fn at_step(self, step: u64) -> Self {
+        match self {
+            Self::Random(random) => Self::Random(random.at_step(step)),
+            elementwise => elementwise,
+        }
+    }
+
+    /// `out = φ(x)` for rows of `width` features; random directions are drawn anew on each call, so
+    /// [`bind`](Self::bind) them.
     pub fn apply<R: FastMath>(self, width: usize, x: &[R], out: &mut [R]) {
         match self {
             Self::Elu1 => map(
@@ -41,6 +79,13 @@ impl FeatureMap {
                 #[inline(always)]
                 |x| if x > R::ZERO { x } else { R::ZERO },
             ),
+            Self::ReluEpsilon => map(
+                x,
+                out,
+                #[inline(always)]
+                |x| R::from_f64(RELU_EPSILON) + if x > R::ZERO { x } else { R::ZERO },
+            ),
+            Self::Random(_) => self.bind(width).apply(Side::Key, x, out),
             Self::Silu => map(
                 x,
                 out,
@@ -63,11 +108,17 @@ impl FeatureMap {
     }
 
     /// `d_x = φ'(x) · d_out`, in place: `d` holds `d_out` on entry and `d_x` on return. `features` is `φ(x)`.
+    ///
+    /// # Panics
+    /// On random features, whose two sides differ in width: [`bind`](Self::bind) them.
     pub fn vjp<R: FastMath>(self, x: &[R], features: &[R], d: &mut [R]) {
         let rows = d.iter_mut().zip(x).zip(features);
         match self {
             Self::Elu1 => rows.for_each(|((d, &x), &f)| *d *= if x >= R::ZERO { R::ONE } else { f }),
-            Self::Relu => rows.for_each(|((d, &x), _)| *d *= if x > R::ZERO { R::ONE } else { R::ZERO }),
+            Self::Relu | Self::ReluEpsilon => {
+                rows.for_each(|((d, &x), _)| *d *= if x > R::ZERO { R::ONE } else { R::ZERO });
+            }
+            Self::Random(_) => panic!("random features are bound before they are differentiated"),
             Self::Silu => rows.for_each(|((d, &x), &f)| {
                 let s = x.sigmoid();
                 *d *= s + f * (R::ONE - s);
@@ -79,7 +130,64 @@ impl FeatureMap {
 
     /// True if no feature is ever negative, so that an un-encoded denominator cannot cancel.
     pub fn is_non_negative(self) -> bool {
-        matches!(self, Self::Elu1 | Self::Relu | Self::Exp)
+        !matches!(self, Self::Silu | Self::Identity)
+    }
+}
+
+/// A [`FeatureMap`] for rows of one width.
+#[derive(Clone, Debug)]
+pub enum BoundFeatureMap<R> {
+    /// K features to K.
+    Elementwise {
+        /// Which one.
+        map: FeatureMap,
+        /// K.
+        width: usize,
+    },
+    /// K features to M.
+    Random(RandomMap<R>),
+}
+
+impl<R: FastMath> BoundFeatureMap<R> {
+    /// K.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Elementwise { width, .. } => *width,
+            Self::Random(map) => map.width(),
+        }
+    }
+
+    /// M.
+    pub fn feature_dim(&self) -> usize {
+        match self {
+            Self::Elementwise { width, .. } => *width,
+            Self::Random(map) => map.feature_dim(),
+        }
+    }
+
+    /// `out = φ(x)`. Queries and keys differ in how random features are kept from overflowing.
+    ///
+    /// # Shapes
+    /// - `x`: `[n, K]` to `out`: `[n, M]`, overwritten
+    pub fn apply(&self, side: Side, x: &[R], out: &mut [R]) {
+        match self {
+            Self::Elementwise { map, width } => map.apply(*width, x, out),
+            Self::Random(map) => map.apply(side, x, out),
+        }
+    }
+
+    /// `d_x = φ'(x)^T d_features`; `features` is what [`apply`](Self::apply) gave.
+    ///
+    /// # Shapes
+    /// - `x`, `d_x`: `[n, K]`; `features`, `d_features`: `[n, M]`
+    pub fn vjp(&self, side: Side, x: &[R], features: &[R], d_features: &[R], d_x: &mut [R]) {
+        match self {
+            Self::Elementwise { map, .. } => {
+                d_x.copy_from_slice(d_features);
+                map.vjp(x, features, d_x);
+            }
+            Self::Random(map) => map.vjp(side, x, features, d_features, d_x),
+        }
     }
 }
 
@@ -119,7 +227,7 @@ mod tests {
     fn vjp_matches_central_differences() {
         let x = [-2.0, -0.3, 0.4, 1.7];
         let d_out = [0.5, -1.0, 2.0, 0.7];
-        for map in FeatureMap::ALL {
+        for map in FeatureMap::ALL.into_iter().chain([FeatureMap::ReluEpsilon]) {
             // The row's maximum is a constant of the gradient: hold it with a fifth, larger feature.
             let value = |x: &[f64]| {
                 let mut row = x.to_vec();

@@ -1,0 +1,80 @@
+//! `cos` and `sin` of `2π f_j t + θ_j` at consecutive positions, for many frequencies side by side.
+
+use std::f64::consts::TAU;
+
+use crate::simd::dispatch;
+
+/// Frequencies in cycles per position, and offsets in radians.
+#[derive(Clone, Debug)]
+pub(super) struct Phases {
+    frequencies: Vec<f64>,
+    offsets: Vec<f64>,
+    step_cos: Vec<f64>,
+    step_sin: Vec<f64>,
+}
+
+/// The phases at one position.
+#[derive(Clone, Debug)]
+pub(super) struct At {
+    pub cos: Vec<f64>,
+    pub sin: Vec<f64>,
+}
+
+impl Phases {
+    pub fn new(frequencies: Vec<f64>, offsets: Vec<f64>) -> Self {
+        let (step_sin, step_cos) = frequencies.iter().map(|f| (TAU * f).sin_cos()).unzip();
+        Self { frequencies, offsets, step_cos, step_sin }
+    }
+
+    /// From the position itself: whole turns are dropped from `f·t` before anything is rounded to radians, and the
+    /// rounding of the product is carried along.
+    pub fn at(&self, position: i64) -> At {
+        let t = position as f64;
+        let phase = |(f, offset): (&f64, &f64)| {
+            let turns = f * t;
+            let rest = f.mul_add(t, -turns);
+            (TAU * (turns - turns.round() + rest) + offset).sin_cos()
+        };
+        let (sin, cos) = self.frequencies.iter().zip(&self.offsets).map(phase).unzip();
+        At { cos, sin }
+    }
+
+    /// To the next position, by one rotation each. Start anew after some dozens.
+    pub fn advance(&self, at: &mut At) {
+        let At { cos, sin } = at;
+        let (n, step_cos, step_sin) = (cos.len(), &self.step_cos, &self.step_sin);
+        let (sin, step_cos, step_sin) = (&mut sin[..n], &step_cos[..n], &step_sin[..n]);
+        dispatch(
+            #[inline(always)]
+            || {
+                for j in 0..n {
+                    let (c, s) = (cos[j], sin[j]);
+                    cos[j] = c * step_cos[j] - s * step_sin[j];
+                    sin[j] = s * step_cos[j] + c * step_sin[j];
+                }
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dyadic frequencies: the reference's turns are exact.
+    #[test]
+    fn exact_at_a_million_and_beyond_and_after_advancing() {
+        let phases = Phases::new(vec![0.0, 0.109375, 0.3125, 0.000030517578125], vec![0.0, 0.5, -1.0, 2.0]);
+        for first in [0i64, 1_000_000, 1 << 40, -7] {
+            let mut at = phases.at(first);
+            for i in 0..64 {
+                for j in 0..4 {
+                    let turns = (phases.frequencies[j] * (first + i) as f64).rem_euclid(1.0);
+                    let (sin, cos) = (TAU * turns + phases.offsets[j]).sin_cos();
+                    assert!((at.cos[j] - cos).abs() < 1e-13 && (at.sin[j] - sin).abs() < 1e-13);
+                }
+                phases.advance(&mut at);
+            }
+        }
+    }
+}
