@@ -110,13 +110,17 @@ impl Suite {
         for parameter in self.exact.parameters() {
             let size: usize = parameter.shape.iter().product();
             ensure(size == parameter.len(), || format!("{} has not the size of its shape", parameter.name))?;
-            ensure(parameter.init.iter().all(|x| x.is_finite()), || format!("{} is not finite", parameter.name))?;
+            ensure(parameter.init.iter().all(|x| x.is_finite()), || {
+                format!("{} is not finite", parameter.name)
+            })?;
         }
         let encoder = self.exact.bind(&self.params);
         for side in SIDES {
             for head in 0..self.heads {
                 let out = self.encode(&*encoder, side, head, 3, &self.rows(1, 5));
-                ensure(out.iter().all(|x| x.is_finite()), || format!("head {head}: not all of [5, {encoded}] is written"))?;
+                ensure(out.iter().all(|x| x.is_finite()), || {
+                    format!("head {head}: not all of [5, {encoded}] is written")
+                })?;
             }
         }
         Ok(())
@@ -180,7 +184,8 @@ impl Suite {
             .map(|draw| self.exact.redrawn(draw).expect("it was redrawn before").bind(&self.params))
             .collect();
         self.for_each_pair(|head, pair| {
-            let scores: Vec<f64> = encoders.iter().map(|encoder| self.score(&**encoder, head, pair)).collect();
+            let scores: Vec<f64> =
+                encoders.iter().map(|encoder| self.score(&**encoder, head, pair)).collect();
             let (n, mean) = (DRAWS as f64, scores.iter().sum::<f64>() / DRAWS as f64);
             let error = (scores.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt();
             let expected = self.kernel_score(head, pair);
@@ -228,8 +233,9 @@ impl Suite {
             for piece in [1, 7, 64] {
                 for (i, x) in x.chunks(k * piece).enumerate() {
                     let alone = self.encode(&*encoder, side, head, 77 + (i * piece) as i64, x);
-                    all_close(&alone, &together[i * piece * width..][..alone.len()], 1e-11)
-                        .map_err(|what| format!("{side:?}, row {} in pieces of {piece}: {what}", i * piece))?;
+                    all_close(&alone, &together[i * piece * width..][..alone.len()], 1e-11).map_err(
+                        |what| format!("{side:?}, row {} in pieces of {piece}: {what}", i * piece),
+                    )?;
                 }
             }
         }
@@ -327,7 +333,9 @@ fn directional(gradient: &[f64], direction: &[f64], step: f64, value: impl Fn(&[
     let numeric = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step);
     let analytic = dot(gradient, direction);
     let scale = gradient.iter().zip(direction).map(|(g, d)| (g * d).abs()).sum::<f64>() + 1e-3;
-    ensure((numeric - analytic).abs() <= 2e-7 * scale, || format!("{analytic} against {numeric}, scale {scale}"))
+    ensure((numeric - analytic).abs() <= 2e-7 * scale, || {
+        format!("{analytic} against {numeric}, scale {scale}")
+    })
 }
 
 #[cfg(test)]

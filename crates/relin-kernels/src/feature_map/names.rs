@@ -84,7 +84,9 @@ mod tests {
             assert_eq!(serde_json::from_str::<FeatureMap>(&written).unwrap(), map, "{written}");
         }
         let table = r#"{"type":"favor","kernel":"relu","features":40}"#;
-        let FeatureMap::Random(random) = serde_json::from_str(table).unwrap() else { panic!("no random map") };
+        let FeatureMap::Random(random) = serde_json::from_str(table).unwrap() else {
+            panic!("no random map")
+        };
         assert_eq!((random.features, random.kernel), (40, super::super::RandomKernel::Relu));
         for bad in ["\"elu\"", r#"{"type":"favor","size":3}"#, r#"{"type":"favor","features":0}"#] {
             assert!(serde_json::from_str::<FeatureMap>(bad).is_err(), "{bad}");

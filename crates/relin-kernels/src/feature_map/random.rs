@@ -82,7 +82,9 @@ pub enum RandomFeaturesError {
     #[error("features must be at least 1; it is 0")]
     NoFeatures,
     /// Half a pair.
-    #[error("features must be even with kernel \"hyperbolic\", which uses each direction twice; it is {features}")]
+    #[error(
+        "features must be even with kernel \"hyperbolic\", which uses each direction twice; it is {features}"
+    )]
     OddFeatures {
         /// Number given.
         features: usize,
@@ -96,7 +98,9 @@ impl TryFrom<Unchecked> for RandomFeatures {
         let Unchecked { kernel, features, stabilize, redraw_every, seed } = from;
         match (features, kernel) {
             (0, _) => Err(RandomFeaturesError::NoFeatures),
-            (odd, RandomKernel::Hyperbolic) if odd % 2 == 1 => Err(RandomFeaturesError::OddFeatures { features }),
+            (odd, RandomKernel::Hyperbolic) if odd % 2 == 1 => {
+                Err(RandomFeaturesError::OddFeatures { features })
+            }
             _ => Ok(Self { kernel, features, stabilize, redraw_every, seed, draw: 0 }),
         }
     }
@@ -167,7 +171,9 @@ impl<R: FastMath> RandomMap<R> {
         for ((x, u), out) in x.chunks(k).zip(u.chunks(n)).zip(out.chunks_mut(m)) {
             match self.options.kernel {
                 RandomKernel::Relu => {
-                    out.iter_mut().zip(u).for_each(|(out, &u)| *out = u.max(R::ZERO) + R::from_f64(RELU_EPSILON));
+                    out.iter_mut()
+                        .zip(u)
+                        .for_each(|(out, &u)| *out = u.max(R::ZERO) + R::from_f64(RELU_EPSILON));
                 }
                 RandomKernel::Softmax => self.exponentials(side, x, u, out),
                 RandomKernel::Hyperbolic => {
@@ -252,10 +258,13 @@ fn orthogonal(options: RandomFeatures, width: usize) -> Vec<f64> {
         let square = |i| lengths.normal((m * width + i) as u64).powi(2);
         (0..width).map(square).sum::<f64>().sqrt()
     };
-    rows.iter().enumerate().flat_map(|(m, row)| {
-        let length = length(m);
-        row.iter().map(move |a| a * length)
-    }).collect()
+    rows.iter()
+        .enumerate()
+        .flat_map(|(m, row)| {
+            let length = length(m);
+            row.iter().map(move |a| a * length)
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -286,7 +295,8 @@ mod tests {
     #[test]
     fn softmax_features_estimate_the_softmax_kernel() {
         let k = 8;
-        let [q, key] = [1, 2].map(|stream| normals::<f64>(stream, k).iter().map(|x| 0.7 * x).collect::<Vec<_>>());
+        let [q, key] =
+            [1, 2].map(|stream| normals::<f64>(stream, k).iter().map(|x| 0.7 * x).collect::<Vec<_>>());
         let expected = (dot(&q, &key) / (k as f64).sqrt()).exp();
         for kernel in [RandomKernel::Softmax, RandomKernel::Hyperbolic] {
             let estimates: Vec<f64> = (0..400)

@@ -26,7 +26,8 @@ pub fn forward(attention: &LinearAttention<f64>, mask: Mask<'_>, inputs: Inputs<
         for head in 0..attention.heads {
             let decay = attention.encoding.decay(head);
             let (encoder, map, causal) = (&*encoder, &map, mask.is_causal());
-            let sequence = Sequence { attention, encoder, map, decay, inputs, row, head, queries, keys, causal };
+            let sequence =
+                Sequence { attention, encoder, map, decay, inputs, row, head, queries, keys, causal };
             for s in 0..queries.len {
                 let at = ((queries.start + s) * attention.heads + head) * attention.value_dim;
                 out[at..at + attention.value_dim].copy_from_slice(&sequence.output(s));

@@ -7,3 +7,4 @@ mod golden;
 mod gradients;
 mod invariances;
 mod matches_naive;
+mod spe;

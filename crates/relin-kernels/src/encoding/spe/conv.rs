@@ -113,14 +113,21 @@ impl ConvSpe {
     fn gates<R: Real>(&self, params: &[R], head: usize) -> Gates {
         let (k, Place { heads, .. }) = (self.place.key_dim, self.place);
         let raw: Vec<f64> = match self.config.gated {
-            true => params[2 * heads * k * self.config.kernel_size + head * k..][..k].iter().map(|g| g.to_f64()).collect(),
+            true => params[2 * heads * k * self.config.kernel_size + head * k..][..k]
+                .iter()
+                .map(|g| g.to_f64())
+                .collect(),
             false => Vec::new(),
         };
         Gates::new(k, &raw)
     }
 
     /// Binds with noise from elsewhere.
-    pub(super) fn bind_to<R: Real, S: Source<R> + 'static>(&self, params: &[R], source: S) -> Box<dyn Encoder<R>> {
+    pub(super) fn bind_to<R: Real, S: Source<R> + 'static>(
+        &self,
+        params: &[R],
+        source: S,
+    ) -> Box<dyn Encoder<R>> {
         let (k, r) = (self.place.key_dim, self.config.realizations);
         let bind = |head: usize| {
             let gates = self.gates(params, head);
@@ -249,7 +256,9 @@ impl<R: Real> Encoding<R> for ConvSpe {
         let (k, p, r) = (self.place.key_dim, self.config.kernel_size, self.config.realizations);
         let (gates, source) = (self.gates(params, head), self.drawn());
         let mut map = vec![0.0; k * r];
-        for (d, (row, filter)) in map.chunks_mut(r).zip(self.filters(params, side, head).chunks(p)).enumerate() {
+        for (d, (row, filter)) in
+            map.chunks_mut(r).zip(self.filters(params, side, head).chunks(p)).enumerate()
+        {
             let (mut z, mut constant) = (vec![0.0; r], vec![0.0; r]);
             if self.config.gated {
                 source.gate(head, d, &mut constant);
@@ -315,7 +324,13 @@ struct Band<'a, R> {
 
 impl<R: Real, S: Source<R>> Bound<R, S> {
     /// Calls `band(d, …)` for every feature and band of rows.
-    fn for_each_band(&self, head: usize, position: i64, rows: usize, mut band: impl FnMut(usize, Band<'_, R>)) {
+    fn for_each_band(
+        &self,
+        head: usize,
+        position: i64,
+        rows: usize,
+        mut band: impl FnMut(usize, Band<'_, R>),
+    ) {
         let (halo, r) = (self.encoding.config.kernel_size - 1, self.encoding.config.realizations);
         let mut noise = vec![R::ZERO; (BLOCK.min(rows) + halo) * r];
         for block in (0..rows).step_by(BLOCK) {

@@ -15,13 +15,15 @@
 
 mod conv;
 mod gate;
+#[cfg(test)]
+mod golden;
 mod noise;
 mod phases;
 mod sine;
 
 pub use conv::{ConvSpe, ConvSpeConfig};
 pub use gate::gates_from_jax;
-pub use sine::{SineSpe, SineSpeConfig};
+pub use sine::{Normalization, SineSpe, SineSpeConfig};
 
 use serde::{Deserialize, Serialize};
 

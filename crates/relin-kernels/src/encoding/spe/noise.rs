@@ -53,9 +53,7 @@ impl Noise {
         let rng = self.rng(purpose, head, feature);
         let blocks = realizations.div_ceil(NORMALS);
         let total = out.len() / realizations * blocks;
-        let counter = |i: usize| {
-            ((first + (i / blocks) as i64) as u64) << 16 | (i % blocks) as u64
-        };
+        let counter = |i: usize| ((first + (i / blocks) as i64) as u64) << 16 | (i % blocks) as u64;
         let mut at = [(0, 0); LANES];
         for start in (0..total).step_by(LANES) {
             let lanes = LANES.min(total - start);
@@ -177,7 +175,8 @@ mod tests {
         let z = draw(0, 0, 0, 0, 0);
         let n = z.len() as f64;
         // Standard errors of the means of z, z², z³, z⁴ are √(1, 2, 15, 96)/√n.
-        for (power, (mean, variance)) in [(0.0, 1.0), (1.0, 2.0), (0.0, 15.0), (3.0, 96.0f64)].into_iter().enumerate()
+        for (power, (mean, variance)) in
+            [(0.0, 1.0), (1.0, 2.0), (0.0, 15.0), (3.0, 96.0f64)].into_iter().enumerate()
         {
             let found = z.iter().map(|z| z.powi(power as i32 + 1)).sum::<f64>() / n;
             assert!((found - mean).abs() < 4.0 * (variance / n).sqrt(), "moment {}: {found}", power + 1);

@@ -252,7 +252,8 @@ impl<R: Real> Encoding<R> for SineSpe {
         let Place { key_dim: k, heads, layer } = self.place;
         let sines = self.config.sines;
         let code = Noise::new(self.config.seed, 0, (!self.config.shared).then_some(layer));
-        let normals = |head, d, which: usize| code.initial(head, d, 3 * sines)[which * sines..][..sines].to_vec();
+        let normals =
+            |head, d, which: usize| code.initial(head, d, 3 * sines)[which * sines..][..sines].to_vec();
         let gains = |head, d| {
             let g = normals(head, d, 2);
             let length = g.iter().map(|g| g * g).sum::<f64>().sqrt().sqrt().max(f64::MIN_POSITIVE);
@@ -472,12 +473,14 @@ impl<R: Real> Bound<R> {
                 d_params[size + at] += sums.phase[wave];
             }
             let raw = waves.raw_gains[wave];
-            d_params[2 * size + at] += sums.log_gain[wave] * sigmoid(raw) / softplus(raw).max(f64::MIN_POSITIVE);
+            d_params[2 * size + at] +=
+                sums.log_gain[wave] * sigmoid(raw) / softplus(raw).max(f64::MIN_POSITIVE);
         }
         if self.config.gated {
             for d in 0..k {
                 let positional = (0..sines).map(|s| sums.log_gain[s * k + d]).sum();
-                d_params[3 * size + head * k + d] += waves.gates.raw_gradient(d, positional, sums.log_constant[d]);
+                d_params[3 * size + head * k + d] +=
+                    waves.gates.raw_gradient(d, positional, sums.log_constant[d]);
             }
         }
     }
@@ -516,7 +519,8 @@ impl<R: Real> Encoder<R> for Bound<R> {
         let (k, inner, encoded) = (self.place.key_dim, self.inner_dim, self.encoded_dim);
         let (bound, n) = (&self.heads[head], self.place.key_dim * self.config.sines);
         let zeros = || vec![0.0; n];
-        let mut sums = Sums { phase: zeros(), position: zeros(), log_gain: zeros(), log_constant: vec![0.0; k] };
+        let mut sums =
+            Sums { phase: zeros(), position: zeros(), log_gain: zeros(), log_constant: vec![0.0; k] };
         let mut u = vec![R::ZERO; BLOCK.min(x.len() / k) * inner];
         let mut d_u = u.clone();
         for_each_block(x.len() / k, |from, rows| {
