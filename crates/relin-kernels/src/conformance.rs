@@ -52,7 +52,9 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What a property finds wrong.
 type Check = Result<(), String>;
+type Property = (&'static str, fn(&Suite) -> Check);
 
 impl Suite {
     /// For one encoding built twice. Its parameters are the initial ones, moved a little off any special point, and representable
@@ -70,7 +72,7 @@ impl Suite {
     /// # Errors
     /// All properties that do not hold.
     pub fn check(&self) -> Result<(), Vec<Violation>> {
-        let checks: [(&'static str, fn(&Self) -> Check); 9] = [
+        let properties: [Property; 9] = [
             ("declared widths and parameters", Self::widths),
             ("encoded scores are the kernel's", Self::agrees_with_kernel),
             ("noisy maps are the stated ones", Self::agrees_with_dense_map),
@@ -81,10 +83,9 @@ impl Suite {
             ("gradients are central differences", Self::gradients),
             ("single precision at a million", Self::precision),
         ];
-        let violation = |(property, check): (&'static str, fn(&Self) -> Check)| {
-            check(self).err().map(|detail| Violation { property, detail })
-        };
-        let violations: Vec<Violation> = checks.into_iter().filter_map(violation).collect();
+        let violation =
+            |(property, check): Property| check(self).err().map(|detail| Violation { property, detail });
+        let violations: Vec<Violation> = properties.into_iter().filter_map(violation).collect();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
@@ -198,7 +199,8 @@ impl Suite {
 
     fn is_relative(&self) -> Check {
         self.for_each_pair(|head, (s, t)| {
-            for shift in [-17, 1_000_000] {
+            for steps in [-17, 1_000_000] {
+                let shift = steps * self.exact.shift_step();
                 let moved = self.kernel_score(head, (s + shift, t + shift));
                 close(moved, self.kernel_score(head, (s, t)), 1e-9, 1.0)?;
             }

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn blocks_side_by_side_are_single_blocks() {
         let rng = Rng::new(0x1234_5678_9abc_def0, 77);
-        let counters: [u64; 16] = std::array::from_fn(|i| (i as u64) << 33 | i as u64 * 3);
+        let counters: [u64; 16] = std::array::from_fn(|i| ((i as u64) << 33) | (i as u64 * 3));
         let blocks = rng.blocks(counters);
         for (l, &counter) in counters.iter().enumerate() {
             assert_eq!([0, 1, 2, 3].map(|w| blocks[w][l]), rng.block(counter));

@@ -14,9 +14,17 @@
 //! LRPE (arXiv 2307.09270), Eq. 6 and 12–14.
 
 mod absent;
+pub mod bias;
+pub mod cosformer;
+pub mod decay;
+pub mod grid;
 pub mod lrpe;
+pub mod orthogonal_group;
+pub mod permuteformer;
 mod presets;
+pub mod signed_permutation;
 pub mod spe;
+pub mod xpos;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -25,9 +33,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::real::Real;
 pub use absent::Absent;
+pub use cosformer::CosformerConfig;
+pub use decay::{DecayConfig, Decaying};
+pub use grid::{Grid, GridConfig};
 pub use lrpe::{Lrpe, LrpeConfig};
+pub use orthogonal_group::{OrthogonalGroup, OrthogonalGroupConfig};
+pub use permuteformer::PermuteformerConfig;
 pub use presets::{NOT_YET_FUSED, PRESETS, preset};
+pub use signed_permutation::{SignedPermutation, SignedPermutationConfig};
 pub use spe::{ConvSpe, ConvSpeConfig, SineSpe, SineSpeConfig};
+pub use xpos::{Xpos, XposConfig};
 
 /// Which of the two maps: `M^q` or `M^k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +153,12 @@ pub trait Encoding<R: Real>: Debug + Send + Sync {
         self.kernel(params, head, key - query)
     }
 
+    /// Shifting all positions by a multiple of it changes no kernel: 1, except where positions number the cells of a
+    /// grid.
+    fn shift_step(&self) -> i64 {
+        1
+    }
+
     /// Where it acts.
     fn stage(&self) -> Stage {
         Stage::AfterFeatureMap
@@ -227,6 +248,20 @@ pub enum EncodingConfig {
     SineSpe(SineSpeConfig),
     /// Stochastic positional encoding by filters.
     ConvSpe(ConvSpeConfig),
+    /// One slow phase.
+    Cosformer(CosformerConfig),
+    /// A permutation a head, with decay.
+    Permuteformer(PermuteformerConfig),
+    /// Rotation with decay of each pair.
+    Xpos(XposConfig),
+    /// Decay, alone or around another encoding.
+    Decay(DecayConfig),
+    /// Positions in several dimensions.
+    Grid(GridConfig),
+    /// Powers of a learned orthogonal matrix.
+    OrthogonalGroup(OrthogonalGroupConfig),
+    /// Powers of a signed permutation.
+    SignedPermutation(SignedPermutationConfig),
 }
 
 /// Where an encoding is built: its width, and what makes its random choices differ between layers.
@@ -251,6 +286,13 @@ impl EncodingConfig {
             Self::Lrpe(config) => Arc::new(Lrpe::new(config, place)?),
             Self::SineSpe(config) => Arc::new(SineSpe::new(config, place)?),
             Self::ConvSpe(config) => Arc::new(ConvSpe::new(config, place)?),
+            Self::Cosformer(config) => Arc::new(config.build(place)?),
+            Self::Permuteformer(config) => return config.parts().build(place),
+            Self::Xpos(config) => Arc::new(Xpos::new(config, place)?),
+            Self::Decay(config) => Arc::new(Decaying::new(config, place)?),
+            Self::Grid(config) => Arc::new(Grid::new(config, place)?),
+            Self::OrthogonalGroup(config) => Arc::new(OrthogonalGroup::new(config, place)?),
+            Self::SignedPermutation(config) => Arc::new(SignedPermutation::new(config, place)?),
         })
     }
 }
@@ -291,6 +333,17 @@ pub enum EncodingError {
         option: &'static str,
         /// Why it has no effect.
         reason: &'static str,
+    },
+    /// A bias on logits has no factorisation.
+    #[error(
+        "{name} adds a bias to the logits, which is no product of a query's part and a key's part, so linear attention cannot use it; \
+         use attention = \"softmax\", or with linear attention {instead}"
+    )]
+    NeedsSoftmax {
+        /// The bias.
+        name: &'static str,
+        /// What comes nearest to it.
+        instead: &'static str,
     },
     /// A number out of its range.
     #[error("{field} must be {expected}; it is {found}")]

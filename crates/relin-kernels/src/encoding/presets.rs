@@ -1,8 +1,9 @@
 //! The names under which encodings are known; spec and literature in one table.
 
-use super::EncodingConfig;
+use super::decay::DecayConfig;
 use super::lrpe::{Basis, Family, LrpeConfig, Pairs};
 use super::spe::{ConvSpeConfig, NoiseMode, SineSpeConfig};
+use super::{CosformerConfig, EncodingConfig, PermuteformerConfig, XposConfig};
 
 /// A named encoding.
 #[derive(Clone, Copy, Debug)]
@@ -117,12 +118,55 @@ pub const PRESETS: &[Preset] = &[
         summary: "stochastic: correlation of learned filters; acts before φ",
         config: || EncodingConfig::ConvSpe(ConvSpeConfig { gated: false, ..ConvSpeConfig::default() }),
     },
+    Preset {
+        name: "cosformer",
+        summary: "one slow phase, cos(πΔ/2M); even in the lag",
+        config: || EncodingConfig::Cosformer(CosformerConfig::default()),
+    },
+    Preset {
+        name: "permuteformer",
+        summary: "powers of a random permutation a head, decaying",
+        config: || EncodingConfig::Permuteformer(PermuteformerConfig::default()),
+    },
+    Preset {
+        name: "xpos",
+        summary: "rotation of half-split pairs, each with its own decay",
+        config: || EncodingConfig::Xpos(XposConfig::default()),
+    },
+    Preset {
+        name: "decay",
+        summary: "decay alone, a rate a head",
+        config: || EncodingConfig::Decay(DecayConfig::default()),
+    },
+    Preset {
+        name: "lrpe-decay",
+        summary: "decay and complex phases, learned θ of each head (LRPE-d)",
+        config: || {
+            let phases = LrpeConfig {
+                basis: Basis::Identity,
+                learn_theta: true,
+                per_head: true,
+                ..LrpeConfig::default()
+            };
+            let inner = Box::new(EncodingConfig::Lrpe(phases));
+            EncodingConfig::Decay(DecayConfig { inner, ..DecayConfig::default() })
+        },
+    },
 ];
 
 /// Presets that [`linear_attention`](crate::linear_attention) applies in its naive form alone: they act before φ, or
 /// decay.
-pub const NOT_YET_FUSED: &[&str] =
-    &["sine-spe", "sine-spe-ungated", "sine-exact", "conv-spe", "conv-spe-ungated"];
+pub const NOT_YET_FUSED: &[&str] = &[
+    "sine-spe",
+    "sine-spe-ungated",
+    "sine-exact",
+    "conv-spe",
+    "conv-spe-ungated",
+    "permuteformer",
+    "xpos",
+    "decay",
+    "lrpe-decay",
+];
 
 /// The preset of that name, if there is one.
 pub fn preset(name: &str) -> Option<&'static Preset> {

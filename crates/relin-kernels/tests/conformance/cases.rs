@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use relin_kernels::encoding::grid::{Combine, GridConfig};
 use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs, Rotated};
-use relin_kernels::encoding::{Encoding, EncodingConfig, LrpeConfig, NOT_YET_FUSED, PRESETS, Place};
+use relin_kernels::encoding::orthogonal_group::{GroupBasis, OrthogonalGroupConfig};
+use relin_kernels::encoding::{
+    Encoding, EncodingConfig, LrpeConfig, NOT_YET_FUSED, PRESETS, Place, SignedPermutationConfig,
+};
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State};
@@ -79,7 +83,43 @@ pub fn every_encoding() -> Vec<(String, EncodingConfig)> {
             },
         ),
     ];
-    presets.chain(more.map(|(name, config)| (name.to_owned(), EncodingConfig::Lrpe(config)))).collect()
+    let lrpe = more.map(|(name, config)| (name, EncodingConfig::Lrpe(config)));
+    presets
+        .chain(lrpe.into_iter().chain(other_members()).map(|(name, config)| (name.to_owned(), config)))
+        .collect()
+}
+
+/// Members of the canonical form outside the LRPE family that no preset names.
+fn other_members() -> Vec<(&'static str, EncodingConfig)> {
+    let group = |config| EncodingConfig::OrthogonalGroup(config);
+    let cayley = GroupBasis::Cayley;
+    let rotation = LrpeConfig { family: Family::Orthogonal, learn_theta: true, ..LrpeConfig::default() };
+    let grid = |shape: &[usize], combine, inner| {
+        EncodingConfig::Grid(GridConfig { shape: shape.to_vec(), combine, inner: Box::new(inner) })
+    };
+    let signed = SignedPermutationConfig { per_head: true, cycle: Cycle::Random, ..Default::default() };
+    vec![
+        ("givens rotations", group(OrthogonalGroupConfig::default())),
+        ("cayley", group(OrthogonalGroupConfig { basis: cayley, ..Default::default() })),
+        (
+            "block rotations",
+            group(OrthogonalGroupConfig { basis: cayley, block: Some(3), ..Default::default() }),
+        ),
+        ("signed permutation", EncodingConfig::SignedPermutation(signed)),
+        (
+            "grid, slices",
+            grid(
+                &[7, 5],
+                Combine::Slices,
+                EncodingConfig::Lrpe(LrpeConfig { learn_theta: true, ..LrpeConfig::default() }),
+            ),
+        ),
+        (
+            "grid, three axes of rotations",
+            grid(&[3, 4, 5], Combine::Slices, EncodingConfig::Lrpe(rotation.clone())),
+        ),
+        ("grid, sum", grid(&[7, 5], Combine::Sum, EncodingConfig::Lrpe(rotation))),
+    ]
 }
 
 pub fn build<R: Real>(config: &EncodingConfig) -> Arc<dyn Encoding<R>> {

@@ -23,17 +23,17 @@ const V: usize = 24;
 /// f32 results of the sources against our double precision.
 const F32_ROUNDING: f64 = 1e-6;
 
-struct Golden {
+pub struct Golden {
     bytes: Vec<u8>,
 }
 
 impl Golden {
-    fn open(name: &str) -> Self {
+    pub fn open(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
         Self { bytes: std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) }
     }
 
-    fn get(&self, name: &str) -> Vec<f64> {
+    pub fn get(&self, name: &str) -> Vec<f64> {
         let tensors = SafeTensors::deserialize(&self.bytes).unwrap();
         let tensor = tensors.tensor(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         match tensor.dtype() {

@@ -1,7 +1,6 @@
 //! Every gradient against central differences in double precision.
 
 use rayon::prelude::*;
-use relin_kernels::encoding::Side;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{LinearAttention, State};
 
@@ -126,38 +125,6 @@ fn attention_over_the_grid() {
             }
         }
     });
-}
-
-#[test]
-fn encodings_alone() {
-    for (name, config) in encodings() {
-        let encoding = build::<f64>(&config);
-        let (rows, position) = (7, 40);
-        let params = params(&*encoding);
-        for side in [Side::Query, Side::Key] {
-            for head in 0..HEADS {
-                let x: Vec<f64> = normals(1, rows * KEY_DIM);
-                let weights: Vec<f64> = normals(2, rows * encoding.encoded_dim());
-                let value = |params: &[f64], x: &[f64]| {
-                    let mut out = vec![f64::NAN; weights.len()];
-                    encoding.bind(params).encode(side, head, position, x, &mut out);
-                    dot(&weights, &out)
-                };
-                let mut d_x = vec![f64::NAN; x.len()];
-                let mut d_params = vec![0.0; params.len()];
-                encoding.bind(&params).vjp(side, head, position, &x, &weights, &mut d_x, &mut d_params);
-                let what = format!("{name}, head {head}");
-                check(&what, &d_x, &normals::<f64>(3, x.len()), 1e-4, |by| value(&params, &moved(&x, by)));
-                for i in 0..params.len() {
-                    let mut direction = vec![0.0; params.len()];
-                    direction[i] = 1.0;
-                    check(&format!("{what}, parameter {i}"), &d_params, &direction, 1e-5, |by| {
-                        value(&moved(&params, by), &x)
-                    });
-                }
-            }
-        }
-    }
 }
 
 /// A token that no segment holds gets no gradient, whatever its content.

@@ -1,77 +1,10 @@
 //! What must not change a result: where positions start, padding, packing, where a sequence is split.
 
-use relin_kernels::encoding::Side;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
 use relin_kernels::segments::{Mask, Segment, dense};
 
 use crate::cases::*;
-
-#[test]
-fn encode_agrees_with_the_dense_kernel() {
-    for (name, config) in encodings() {
-        let encoding = build::<f64>(&config);
-        let params = params(&*encoding);
-        let encoder = encoding.bind(&params);
-        let (q, k): (Vec<f64>, Vec<f64>) = (normals(1, KEY_DIM), normals(2, KEY_DIM));
-        for head in 0..HEADS {
-            for (s, t) in [(0, 0), (0, 3), (5, 2), (1_000_000, 1_000_007), (-4, 9)] {
-                let encode = |side, position, x: &[f64]| {
-                    let mut out = vec![f64::NAN; encoding.encoded_dim()];
-                    encoder.encode(side, head, position, x, &mut out);
-                    out
-                };
-                let (a, b) = (encode(Side::Query, s, &q), encode(Side::Key, t, &k));
-                let encoded: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
-                let w = encoding.kernel(&params, head, t - s);
-                let dense: f64 =
-                    (0..KEY_DIM * KEY_DIM).map(|at| q[at / KEY_DIM] * w[at] * k[at % KEY_DIM]).sum();
-                assert!(
-                    (encoded - dense).abs() < 1e-11,
-                    "{name}, head {head}, ({s}, {t}): {encoded} against {dense}"
-                );
-            }
-        }
-    }
-}
-
-/// `W_0 = I`, and the encoded row is as long as the row.
-#[test]
-fn encodings_are_unitary() {
-    for (name, config) in encodings() {
-        let encoding = build::<f64>(&config);
-        let params = params(&*encoding);
-        let x: Vec<f64> = normals(1, KEY_DIM);
-        for head in 0..HEADS {
-            let w = encoding.kernel(&params, head, 0);
-            let identity: Vec<f64> =
-                (0..KEY_DIM * KEY_DIM).map(|at| f64::from(u8::from(at / KEY_DIM == at % KEY_DIM))).collect();
-            assert_close(&name, &w, &identity, 1e-12);
-            let mut out = vec![f64::NAN; encoding.encoded_dim()];
-            encoding.bind(&params).encode(Side::Key, head, 12_345, &x, &mut out);
-            let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
-            assert!((square(&out) - square(&x)).abs() < 1e-12 * square(&x), "{name}");
-        }
-    }
-}
-
-/// Rows encoded together are the rows encoded one by one.
-#[test]
-fn consecutive_rows_are_single_rows() {
-    for (name, config) in encodings() {
-        let encoding = build::<f64>(&config);
-        let encoder = encoding.bind(&params(&*encoding));
-        let (rows, width) = (150, encoding.encoded_dim());
-        let x: Vec<f64> = normals(1, rows * KEY_DIM);
-        let mut together = vec![f64::NAN; rows * width];
-        encoder.encode(Side::Query, 1, 77, &x, &mut together);
-        for (i, (x, expected)) in x.chunks(KEY_DIM).zip(together.chunks(width)).enumerate() {
-            let mut alone = vec![f64::NAN; width];
-            encoder.encode(Side::Query, 1, 77 + i as i64, x, &mut alone);
-            assert_close(&name, &alone, expected, 1e-13);
-        }
-    }
-}
 
 fn each(run: impl Fn(&str, LinearAttention<f64>)) {
     for (name, config) in encodings() {

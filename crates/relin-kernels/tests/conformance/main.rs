@@ -4,6 +4,7 @@ mod cases;
 mod encodings;
 mod facts;
 mod golden;
+mod golden_others;
 mod gradients;
 mod invariances;
 mod matches_naive;

@@ -136,7 +136,7 @@ impl ConvSpe {
                 constant.resize(k * r, R::ZERO);
                 for (d, row) in constant.chunks_mut(r).enumerate() {
                     source.gate(head, d, row);
-                    row.iter_mut().for_each(|e| *e = *e * R::from_f64(self.scale() * gates.constant(d)));
+                    row.iter_mut().for_each(|e| *e *= R::from_f64(self.scale() * gates.constant(d)));
                 }
             }
             let filters = |side| {

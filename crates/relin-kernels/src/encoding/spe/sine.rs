@@ -180,7 +180,7 @@ impl SineSpe {
             NoiseMode::Redrawn | NoiseMode::Frozen => {
                 let mut z = noise();
                 for (row, &a) in z.chunks_mut(self.config.realizations).zip(&amplitudes) {
-                    row.iter_mut().for_each(|z| *z = *z * R::from_f64(a));
+                    row.iter_mut().for_each(|z| *z *= R::from_f64(a));
                 }
                 Projection::Noise(z)
             }
