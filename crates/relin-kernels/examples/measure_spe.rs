@@ -10,7 +10,7 @@ const TOKENS: usize = 8192;
 const HEADS: usize = 8;
 const K: usize = 64;
 /// Rows of one call.
-const ROWS: usize = 512;
+const ROWS: usize = 1024;
 
 fn main() {
     for (name, config) in [

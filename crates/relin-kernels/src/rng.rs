@@ -34,22 +34,24 @@ impl Rng {
     /// [`block`](Self::block) at many counters side by side; word `w` of counter `l` is `blocks[w][l]`.
     #[inline(always)]
     pub fn blocks<const N: usize>(&self, counters: [u64; N]) -> [[u32; N]; 4] {
-        let mut x = [[0; N], [0; N], [self.stream as u32; N], [(self.stream >> 32) as u32; N]];
+        // 32-bit words in 64-bit lanes: the products need no widening.
+        const LOW: u64 = 0xFFFF_FFFF;
+        let mut x = [counters, counters, [self.stream & LOW; N], [self.stream >> 32; N]];
         for l in 0..N {
-            (x[0][l], x[1][l]) = (counters[l] as u32, (counters[l] >> 32) as u32);
+            (x[0][l], x[1][l]) = (counters[l] & LOW, counters[l] >> 32);
         }
         let mut key = self.key;
         for _ in 0..ROUNDS {
             for l in 0..N {
-                let a = u64::from(MULTIPLIERS[0]) * u64::from(x[0][l]);
-                let b = u64::from(MULTIPLIERS[1]) * u64::from(x[2][l]);
-                x[0][l] = (b >> 32) as u32 ^ x[1][l] ^ key[0];
-                x[2][l] = (a >> 32) as u32 ^ x[3][l] ^ key[1];
-                (x[1][l], x[3][l]) = (b as u32, a as u32);
+                let a = u64::from(MULTIPLIERS[0]) * (x[0][l] & LOW);
+                let b = u64::from(MULTIPLIERS[1]) * (x[2][l] & LOW);
+                x[0][l] = (b >> 32) ^ x[1][l] ^ u64::from(key[0]);
+                x[2][l] = (a >> 32) ^ x[3][l] ^ u64::from(key[1]);
+                (x[1][l], x[3][l]) = (b & LOW, a & LOW);
             }
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
-        x
+        x.map(|words| words.map(|word| word as u32))
     }
 
     /// A uniform 64-bit word at `counter`.

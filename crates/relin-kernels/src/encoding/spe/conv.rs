@@ -24,7 +24,7 @@ use crate::real::Real;
 /// Rows of a banded matrix: fewer waste less of the product on zeros, more make it faster.
 const BAND: usize = 32;
 /// Rows whose noise is held at once.
-const BLOCK: usize = 512;
+const BLOCK: usize = 1024;
 const LONGEST: usize = 1 << 20;
 
 /// convSPE. The parameters do not depend on `realizations`: a trained encoding may be built again with others.

@@ -40,7 +40,9 @@ impl Noise {
         Rng::new(self.seed, stream | purpose as u64)
     }
 
-    /// Standard normal rows of `realizations` numbers at the components or positions `first .. first + rows`.
+    /// Standard normal rows of `realizations` numbers at the components or positions `first ..`.
+    ///
+    /// Lane l of counter group g gives the realizations `64 g + 16 w + l`, w = 0 … 3, so that 64 of them are one batch.
     pub fn rows<R: Real>(
         &self,
         purpose: Purpose,
@@ -51,25 +53,25 @@ impl Noise {
         out: &mut [R],
     ) {
         let rng = self.rng(purpose, head, feature);
-        let blocks = realizations.div_ceil(NORMALS);
-        let total = out.len() / realizations * blocks;
-        let counter = |i: usize| ((first + (i / blocks) as i64) as u64) << 16 | (i % blocks) as u64;
-        let mut at = [(0, 0); LANES];
-        for start in (0..total).step_by(LANES) {
-            let lanes = LANES.min(total - start);
-            let mut counters = [0; LANES];
-            for l in 0..lanes {
-                counters[l] = counter(start + l);
-                let (row, block) = ((start + l) / blocks, (start + l) % blocks);
-                at[l] = (row * realizations + block * NORMALS, NORMALS.min(realizations - block * NORMALS));
-            }
-            let normals = normals(rng, counters);
-            for (l, &(at, n)) in at.iter().enumerate().take(lanes) {
-                for j in 0..n {
-                    out[at + j] = R::from_f64(f64::from(normals[j][l]));
+        dispatch(
+            #[inline(always)]
+            || {
+                for (position, row) in (first..).zip(out.chunks_mut(realizations)) {
+                    for (group, out) in row.chunks_mut(LANES * NORMALS).enumerate() {
+                        let base = (position as u64) << 16 | (group * LANES) as u64;
+                        let mut counters = [base; LANES];
+                        for l in 0..LANES {
+                            counters[l] += l as u64;
+                        }
+                        let normals = normals(rng.blocks(counters));
+                        let normals = normals.as_flattened();
+                        for (out, &normal) in out.iter_mut().zip(normals) {
+                            *out = R::from_f64(f64::from(normal));
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
     }
 
     /// Standard normal numbers of double precision, for initial parameters.
@@ -86,23 +88,18 @@ impl Noise {
 }
 
 /// Four standard normal numbers of each counter: two pairs by Box and Muller's transform in single precision.
-fn normals(rng: Rng, counters: [u64; LANES]) -> [[f32; LANES]; NORMALS] {
-    dispatch(
-        #[inline(always)]
-        || {
-            let words = rng.blocks(counters);
-            let mut out = [[0.0; LANES]; NORMALS];
-            for pair in 0..2 {
-                for l in 0..LANES {
-                    let radius = (-2.0 * ln(unit(words[2 * pair][l]))).sqrt();
-                    let turns = words[2 * pair + 1][l] as i32 as f32 * (1.0 / 4_294_967_296.0);
-                    out[2 * pair][l] = radius * sin_turns(0.25 - turns.abs());
-                    out[2 * pair + 1][l] = radius * sin_turns(fold(turns));
-                }
-            }
-            out
-        },
-    )
+#[inline(always)]
+fn normals(words: [[u32; LANES]; NORMALS]) -> [[f32; LANES]; NORMALS] {
+    let mut out = [[0.0; LANES]; NORMALS];
+    for pair in 0..2 {
+        for l in 0..LANES {
+            let radius = (-2.0 * ln(unit(words[2 * pair][l]))).sqrt();
+            let turns = words[2 * pair + 1][l] as i32 as f32 * (1.0 / 4_294_967_296.0);
+            out[2 * pair][l] = radius * sin_turns(0.25 - turns.abs());
+            out[2 * pair + 1][l] = radius * sin_turns(fold(turns));
+        }
+    }
+    out
 }
 
 /// A word as a number in (0, 1].
