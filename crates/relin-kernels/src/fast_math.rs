@@ -6,10 +6,10 @@
 //! Mathematics of Computation 36 (1981) 249–253: the function named in the title is smooth in
 //! `t = (x − 3.75)/(x + 3.75)`. The coefficients here were computed anew, to 60 digits, by Chebyshev interpolation.
 
-use crate::real::Real;
+use crate::simd::Lanes;
 
 /// Functions that cost a few vector instructions an element.
-pub trait FastMath: Real {
+pub trait FastMath: Lanes {
     /// e^x, relative error below 1.5e-7 in `f32`; overflows to ∞, passes through the denormals to 0, keeps NaN.
     fn fast_exp(self) -> Self;
 

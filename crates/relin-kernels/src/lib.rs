@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod adamw;
+mod columns;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
@@ -17,6 +18,7 @@ pub mod feature_map;
 pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
+mod parallel;
 pub mod real;
 mod reduce;
 pub mod rng;
@@ -25,3 +27,4 @@ pub mod simd;
 pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
+mod tiles;

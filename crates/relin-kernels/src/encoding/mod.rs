@@ -95,8 +95,10 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// Vector–Jacobian product of [`encode`](Self::encode): `d_x_i = M_{position + i}^T d_out_i`, and the
     /// parameters' gradient added to `d_params`.
     ///
+    /// `encoded` is what [`encode`](Self::encode) made of `x`.
+    ///
     /// # Shapes
-    /// - `x`: `[n, K]`, `d_out`: `[n, K']`
+    /// - `x`: `[n, K]`; `encoded`, `d_out`: `[n, K']`
     /// - `d_x`: `[n, K]`, overwritten
     /// - `d_params`: the flat parameters, accumulated in double precision (θ's gradient grows with the position)
     fn vjp(
@@ -105,6 +107,7 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         head: usize,
         position: i64,
         x: &[R],
+        encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],

@@ -5,7 +5,7 @@
 //! read but seldom written, and the sums are formed in the order of the chunked form: rounding does not grow with
 //! the number of tokens as it does when every token is added to a long sum.
 
-use super::head::{axpy, dot};
+use super::denominator::{axpy, dot};
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
 use crate::fast_math::FastMath;

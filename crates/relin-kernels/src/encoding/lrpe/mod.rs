@@ -316,6 +316,7 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
         head: usize,
         position: i64,
         x: &[R],
+        _encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],
