@@ -82,6 +82,19 @@ fn chosen() -> Result<Arch, OverrideError> {
     found.ok_or(OverrideError { value, reason: "this processor has not those instructions" })
 }
 
+/// Asks the memory for data that will be read soon. A hint: nothing happens where the processor takes none.
+#[inline(always)]
+pub(crate) fn prefetch<R>(data: &[R]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in data.chunks(64 / size_of::<R>()) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch never faults, and the address is that of an element.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = data;
+}
+
 /// A real number of which vector registers hold several.
 pub trait Lanes: Real + crate::tiles::TransposeBlocks {
     /// A register full of them.
@@ -95,7 +108,10 @@ pub trait Lanes: Real + crate::tiles::TransposeBlocks {
     /// The same number in every lane.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
 
-    /// `a·b + c` in every lane.
+    /// `a + b` in every lane.
+    fn add_lanes<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a·b + c` in every lane, rounded once where the processor can.
     fn mul_add<S: Simd>(
         simd: S,
         a: Self::Vector<S>,
@@ -113,6 +129,11 @@ impl Lanes for f32 {
     }
 
     #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
+        simd.add_f32s(a, b)
+    }
+
+    #[inline(always)]
     fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
         simd.mul_add_e_f32s(a, b, c)
     }
@@ -124,6 +145,11 @@ impl Lanes for f64 {
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
         simd.splat_f64s(x)
+    }
+
+    #[inline(always)]
+    fn add_lanes<S: Simd>(simd: S, a: S::f64s, b: S::f64s) -> S::f64s {
+        simd.add_f64s(a, b)
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::simd::dispatch;
-use crate::tiles::{Part, Term, Tile, product};
+use crate::tiles::{Onto, Part, Term, Tile, product};
 
 /// What a thread needs for one chunk of queries.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ pub(super) fn forward<R: FastMath>(
         head.load(Side::Query, from, n, rows);
         attention.full_sums(&border.z, rows, &mut sums[..n]);
         values.resize(n, attention.value_dim);
-        product(values, Part::Full, false, [Term::new(&rows.encoded, &border.s)]);
+        product(values, Part::Full, Onto::Zero, [Term::new(&rows.encoded, &border.s)]);
         attention.divide(&sums[..n], values, from, out);
     }
 }
@@ -86,8 +86,8 @@ pub(super) fn backward_queries<R: FastMath>(
         head.load_output(cotangent.d_out, from, n, d_out);
         attention.divide_vjp(sums, out, d_out);
         d_rows.resize(n, attention.encoded_dim());
-        product(d_rows, Part::Full, false, [Term::new(d_out, &s_t)]);
-        product(&mut d_border.s, Part::Full, true, [Term::transposed(&rows.encoded, d_out)]);
+        product(d_rows, Part::Full, Onto::Zero, [Term::new(d_out, &s_t)]);
+        product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(&rows.encoded, d_out)]);
         attention.add_weighted(sums, rows, &mut d_border.z);
         let d_features = &mut d_features[..n * attention.key_dim()];
         let mut d_f = SummedGradient::new(attention, d_rows, d_features);
@@ -153,9 +153,9 @@ pub(super) fn backward_keys<R: FastMath>(
     for (from, n) in chunks(head.tokens.len, attention.chunk) {
         kv.load(head, from, n);
         d_keys.resize(n, attention.encoded_dim());
-        product(d_keys, Part::Full, false, [Term::new(&kv.values, &d_state_t)]);
+        product(d_keys, Part::Full, Onto::Zero, [Term::new(&kv.values, &d_state_t)]);
         d_values.resize(n, attention.value_dim);
-        product(d_values, Part::Full, false, [Term::new(&kv.keys.encoded, &d_border.s)]);
+        product(d_values, Part::Full, Onto::Zero, [Term::new(&kv.keys.encoded, &d_border.s)]);
         (0..n).for_each(|i| d_v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]));
         let d_features = &mut d_features[..n * attention.key_dim()];
         let mut d_g = SummedGradient::new(attention, d_keys, d_features);

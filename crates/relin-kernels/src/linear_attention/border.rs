@@ -6,7 +6,7 @@ use super::{LinearAttention, State};
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::simd::dispatch;
-use crate::tiles::{Part, Term, Tile, product};
+use crate::tiles::{Onto, Part, Term, Tile, product};
 
 /// `S` and `z` of one head.
 #[derive(Clone, Debug)]
@@ -34,12 +34,6 @@ impl<R: FastMath> Border<R> {
         }
     }
 
-    /// Becomes another one of the same size, in its own memory.
-    pub fn copy_from(&mut self, other: &Self) {
-        self.s.copy_from(&other.s);
-        self.z.copy_from_slice(&other.z);
-    }
-
     /// Appends itself to a state.
     pub fn append_to(mut self, attention: &LinearAttention<R>, state: &mut State<R>) {
         state.s.extend_from_slice(self.s.into_rows(attention.encoded_dim(), attention.value_dim));
@@ -61,7 +55,7 @@ impl<R: FastMath> Border<R> {
 
     /// Adds a chunk: `S += K̃^T V`, `z += Σ g`.
     pub fn add(&mut self, attention: &LinearAttention<R>, keys: &Rows<R>, values: &Tile<R>) {
-        product(&mut self.s, Part::Full, true, [Term::transposed(&keys.encoded, values)]);
+        product(&mut self.s, Part::Full, Onto::Itself, [Term::transposed(&keys.encoded, values)]);
         add_summed(attention, keys, &mut self.z);
     }
 }

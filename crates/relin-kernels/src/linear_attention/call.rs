@@ -6,7 +6,7 @@
 
 use super::bidirectional::{self, KeyWorkspace, QueryWorkspace};
 use super::border::{Border, KeysAndValues};
-use super::chunked::{self, BackwardWorkspace, Workspace};
+use super::chunked::{self, BackwardTask, BackwardWorkspace, Workspace};
 use super::head::Head;
 use super::pieces::{Pieces, rows};
 use super::{Gradients, Inputs, LinearAttention, State};
@@ -51,10 +51,11 @@ impl<'a, R: FastMath> Call<'a, R> {
         let pieces = self.cut(segments);
         let mut borders = self.borders_before(&pieces, segments.len());
         let outs = pieces.columns(out, attention.value_dim);
+        let tasks = self.heads(&pieces).zip(outs).zip(&mut borders);
         parallel::for_each(
-            self.heads(&pieces).zip(outs).zip(&mut borders).collect(),
+            pieces.group(tasks.map(|((head, out), border)| chunked::Task { head, border, out })),
             || Workspace::new(attention),
-            |workspace, ((head, mut out), border)| chunked::forward(&head, workspace, border, &mut out),
+            |workspace, mut tasks| chunked::forward(workspace, &mut tasks),
         );
         self.state(borders, |task| pieces.after(task).is_none())
     }
@@ -71,12 +72,17 @@ impl<'a, R: FastMath> Call<'a, R> {
         let d_kv = pieces.columns(&mut gradients.k, k).into_iter().zip(pieces.columns(&mut gradients.v, v));
         let places = d_q.zip(d_kv).zip(rows(&mut params, pieces.tasks()));
         let places = places.map(|((q, (k, v)), params)| HeadGradients { q, k, v, params });
+        let tasks = self.heads(&pieces).zip(initial.iter().zip(&mut d_borders)).zip(places);
+        let tasks = tasks.map(|((head, (initial, d_border)), gradients)| BackwardTask {
+            head,
+            initial,
+            d_border,
+            gradients,
+        });
         parallel::for_each(
-            self.heads(&pieces).zip(places).zip(initial.iter().zip(&mut d_borders)).collect(),
+            pieces.group(tasks),
             || BackwardWorkspace::new(attention),
-            |workspace, ((head, mut gradients), (initial, d_border))| {
-                chunked::backward(&head, workspace, cotangent, initial, d_border, &mut gradients);
-            },
+            |workspace, mut tasks| chunked::backward(workspace, cotangent, &mut tasks),
         );
         gradients.params = self.sum_params(&params);
         gradients.initial = self.state(d_borders, |task| pieces.before(task).is_none());

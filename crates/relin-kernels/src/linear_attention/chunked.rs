@@ -16,7 +16,7 @@ use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::simd::dispatch;
-use crate::tiles::{Part, Term, Tile, product};
+use crate::tiles::{Onto, Part, Term, Tile, product};
 
 /// What a thread needs for one chunk, forward.
 #[derive(Debug)]
@@ -63,27 +63,32 @@ impl<R: FastMath> Workspace<R> {
 /// `tril(A B)`, `n × n`.
 fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>) {
     into.resize(n, n);
-    product(into, Part::Lower, false, [Term::new(a, b)]);
+    product(into, Part::Lower, Onto::Zero, [Term::new(a, b)]);
     into.cut_above_diagonal();
 }
 
-/// Writes the head's outputs and moves `border` past it.
-pub(super) fn forward<R: FastMath>(
-    head: &Head<'_, R>,
-    workspace: &mut Workspace<R>,
-    border: &mut Border<R>,
-    out: &mut Columns<'_, R>,
-) {
-    let attention = head.attention;
-    for (from, n) in chunks(head.tokens.len, attention.chunk) {
-        workspace.load(head, from, n, &border.z);
-        workspace.score(n);
-        let Workspace { queries, kv, scores, out: sums_of_values, sums, .. } = workspace;
-        sums_of_values.resize(n, attention.value_dim);
-        let own = Term::lower(scores, &kv.values);
-        product(sums_of_values, Part::Full, false, [own, Term::new(&queries.encoded, &border.s)]);
-        attention.divide(&sums[..n], sums_of_values, from, out);
-        border.add(attention, &kv.keys, &kv.values);
+/// One head's part of a forward pass.
+pub(super) struct Task<'a, R: FastMath> {
+    pub head: Head<'a, R>,
+    /// The state before the head's tokens; becomes that after them.
+    pub border: &'a mut Border<R>,
+    pub out: Columns<'a, R>,
+}
+
+/// Runs neighbouring heads of the same tokens, chunk by chunk.
+pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Task<'_, R>]) {
+    let Head { attention, tokens, .. } = tasks[0].head;
+    for (from, n) in chunks(tokens.len, attention.chunk) {
+        for Task { head, border, out } in tasks.iter_mut() {
+            workspace.load(head, from, n, &border.z);
+            workspace.score(n);
+            let Workspace { queries, kv, scores, out: values, sums, .. } = workspace;
+            values.resize(n, attention.value_dim);
+            let own = Term::lower(scores, &kv.values);
+            product(values, Part::Full, Onto::Zero, [own, Term::new(&queries.encoded, &border.s)]);
+            attention.divide(&sums[..n], values, from, out);
+            border.add(attention, &kv.keys, &kv.values);
+        }
     }
 }
 
@@ -148,57 +153,79 @@ impl<R: FastMath> BackwardWorkspace<R> {
         }
     }
 
-    /// `S^T` and z before each chunk. The list keeps the room it once needed.
-    fn find_borders(&mut self, head: &Head<'_, R>, initial: &Border<R>) {
-        let attention = head.attention;
+    /// `S^T` and z of every task before each chunk. The list keeps the room it once needed.
+    fn find_borders(&mut self, tasks: &[BackwardTask<'_, R>]) {
+        let Head { attention, tokens, .. } = tasks[0].head;
         let Self { forward, borders, .. } = self;
-        let mut s_t = Tile::new(attention.value_dim, attention.encoded_dim());
-        s_t.transpose_of(&initial.s);
-        let mut border = Border { s: s_t, z: initial.z.clone() };
-        for (c, (from, n)) in chunks(head.tokens.len, attention.chunk).enumerate() {
-            match borders.get_mut(c) {
-                Some(kept) => kept.copy_from(&border),
-                None => borders.push(border.clone()),
-            }
-            if from + n < head.tokens.len {
+        let count = tokens.len.div_ceil(attention.chunk);
+        let spare =
+            Border { s: Tile::new(attention.value_dim, attention.encoded_dim()), ..Border::zero(attention) };
+        borders.resize((count * tasks.len()).max(borders.len()), spare);
+        for (task, borders) in tasks.iter().zip(borders.chunks_mut(count.max(1))) {
+            borders[0].s.transpose_of(&task.initial.s);
+            borders[0].z.copy_from_slice(&task.initial.z);
+        }
+        for (c, (from, n)) in chunks(tokens.len, attention.chunk).enumerate().take(count.max(1) - 1) {
+            for (task, borders) in tasks.iter().zip(borders.chunks_mut(count)) {
+                let [before, after] = &mut borders[c..c + 2] else {
+                    unreachable!("the last chunk is not taken")
+                };
                 let KeysAndValues { keys, values } = &mut forward.kv;
-                head.load(Side::Key, from, n, keys);
-                head.load_values(from, n, values);
-                product(&mut border.s, Part::Full, true, [Term::transposed(values, &keys.encoded)]);
-                add_summed(attention, keys, &mut border.z);
+                task.head.load(Side::Key, from, n, keys);
+                task.head.load_values(from, n, values);
+                after.s.resize_like(&before.s);
+                product(
+                    &mut after.s,
+                    Part::Full,
+                    Onto::Tile(&before.s),
+                    [Term::transposed(values, &keys.encoded)],
+                );
+                after.z.copy_from_slice(&before.z);
+                add_summed(attention, keys, &mut after.z);
             }
         }
     }
 }
 
-/// Writes the gradients of the head's rows; `d_border` goes from after the head to before it.
+/// One head's part of a backward pass.
+pub(super) struct BackwardTask<'a, R: FastMath> {
+    pub head: Head<'a, R>,
+    /// The state before the head's tokens.
+    pub initial: &'a Border<R>,
+    /// The gradient of the state after the head's tokens; becomes that of the state before them.
+    pub d_border: &'a mut Border<R>,
+    pub gradients: HeadGradients<'a, R>,
+}
+
+/// Writes the gradients of neighbouring heads of the same tokens, chunk by chunk.
 pub(super) fn backward<R: FastMath>(
-    head: &Head<'_, R>,
     workspace: &mut BackwardWorkspace<R>,
     cotangent: Cotangent<'_, R>,
-    initial: &Border<R>,
-    d_border: &mut Border<R>,
-    gradients: &mut HeadGradients<'_, R>,
+    tasks: &mut [BackwardTask<'_, R>],
 ) {
-    workspace.find_borders(head, initial);
-    for (from, n) in chunks(head.tokens.len, head.attention.chunk).rev() {
-        chunk_backward(head, workspace, cotangent, from, n, d_border, gradients);
+    let Head { attention, tokens, .. } = tasks[0].head;
+    let count = tokens.len.div_ceil(attention.chunk);
+    workspace.find_borders(tasks);
+    for (from, n) in chunks(tokens.len, attention.chunk).rev() {
+        for (i, task) in tasks.iter_mut().enumerate() {
+            chunk_backward(workspace, cotangent, task, i * count + from / attention.chunk, from, n);
+        }
     }
 }
 
 /// Gradients of one chunk; `d_border` is the gradient of the state after it and becomes that of the state before.
 fn chunk_backward<R: FastMath>(
-    head: &Head<'_, R>,
     workspace: &mut BackwardWorkspace<R>,
     cotangent: Cotangent<'_, R>,
+    task: &mut BackwardTask<'_, R>,
+    border: usize,
     from: usize,
     n: usize,
-    d_border: &mut Border<R>,
-    gradients: &mut HeadGradients<'_, R>,
 ) {
+    let BackwardTask { head, d_border, gradients, .. } = task;
     let attention = head.attention;
     let BackwardWorkspace { forward, values_t, d_out, d_scores, d_queries, d_keys, d_values, .. } = workspace;
-    let before = &workspace.borders[from / attention.chunk];
+    let before = &workspace.borders[border];
     forward.load(head, from, n, &before.z);
     head.load_output(cotangent.out, from, n, &mut forward.out);
     head.load_output(cotangent.d_out, from, n, d_out);
@@ -209,15 +236,15 @@ fn chunk_backward<R: FastMath>(
     lower_product(d_out, values_t, n, d_scores);
     let (q, k, v) = (&forward.queries.encoded, &forward.kv.keys.encoded, &forward.kv.values);
     d_queries.resize(n, attention.encoded_dim());
-    product(d_queries, Part::Full, false, [Term::lower(d_scores, k), Term::new(d_out, &before.s)]);
+    product(d_queries, Part::Full, Onto::Zero, [Term::lower(d_scores, k), Term::new(d_out, &before.s)]);
     let d_state_t = &mut workspace.d_state_t;
     d_state_t.transpose_of(&d_border.s);
     d_keys.resize(n, attention.encoded_dim());
-    product(d_keys, Part::Full, false, [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)]);
+    product(d_keys, Part::Full, Onto::Zero, [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)]);
     d_values.resize(n, attention.value_dim);
     let own = Term::lower_transposed(&forward.scores, d_out);
-    product(d_values, Part::Full, false, [own, Term::new(k, &d_border.s)]);
-    product(&mut d_border.s, Part::Full, true, [Term::transposed(q, d_out)]);
+    product(d_values, Part::Full, Onto::Zero, [own, Term::new(k, &d_border.s)]);
+    product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(q, d_out)]);
     for i in 0..n {
         gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);
     }
@@ -256,7 +283,12 @@ pub(super) fn backward_to_state<R: FastMath>(
         head.load_output(cotangent.d_out, from, n, d_out);
         let d_sums = &mut forward.sums[..n];
         attention.divide_vjp(d_sums, &forward.out, d_out);
-        product(&mut d_border.s, Part::Full, true, [Term::transposed(&forward.queries.encoded, d_out)]);
+        product(
+            &mut d_border.s,
+            Part::Full,
+            Onto::Itself,
+            [Term::transposed(&forward.queries.encoded, d_out)],
+        );
         attention.add_weighted(d_sums, &forward.queries, &mut d_border.z);
         add_summed(attention, &forward.kv.keys, &mut z);
     }

@@ -4,8 +4,9 @@ use super::{Inputs, LinearAttention, Normalizer};
 use crate::columns::Columns;
 use crate::encoding::{Encoder, Side};
 use crate::fast_math::FastMath;
+use crate::feature_map::FeatureMap;
 use crate::segments::Segment;
-use crate::simd::dispatch;
+use crate::simd::{dispatch, prefetch};
 use crate::tiles::Tile;
 
 /// One head of a run of tokens: a segment, or a piece of one.
@@ -18,12 +19,11 @@ pub(super) struct Head<'a, R: FastMath> {
     pub tokens: Segment,
 }
 
-/// A chunk of queries or keys: as given, after φ, and encoded.
+/// A chunk of queries or keys.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
     /// `[n, K]`.
-    raw: Vec<R>,
-    /// `[n, K]`, `φ(raw)`.
+    /// `[n, K]`, after φ.
     features: Vec<R>,
     /// `n × K'`.
     pub encoded: Tile<R>,
@@ -33,10 +33,8 @@ pub(super) struct Rows<R> {
 impl<R: FastMath> Rows<R> {
     /// Room for a chunk.
     pub fn new(attention: &LinearAttention<R>) -> Self {
-        let size = attention.chunk * attention.key_dim();
         Self {
-            raw: vec![R::ZERO; size],
-            features: vec![R::ZERO; size],
+            features: vec![R::ZERO; attention.chunk * attention.key_dim()],
             encoded: Tile::new(attention.chunk, attention.encoded_dim()),
             n: 0,
         }
@@ -61,22 +59,35 @@ impl<R: FastMath> Rows<R> {
 impl<R: FastMath> Head<'_, R> {
     /// Rows `from .. from + n` of queries or keys, counted from the segment's start.
     pub fn load(&self, side: Side, from: usize, n: usize, rows: &mut Rows<R>) {
-        let tensor = self.tensor(side);
         let (k, encoded_dim) = (self.attention.key_dim(), self.attention.encoded_dim());
-        let Rows { raw, features, encoded, .. } = rows;
-        let (raw, features) = (&mut raw[..n * k], &mut features[..n * k]);
-        self.gather(tensor, k, from, raw);
-        self.attention.feature_map.apply(k, raw, features);
+        let Rows { features, encoded, .. } = rows;
+        let features = &mut features[..n * k];
+        let (raw, stride) = self.strided(self.tensor(side), k, from);
+        self.attention.feature_map.apply_strided(k, raw, stride, features);
         let position = self.tokens.offset + from as i64;
         encoded
             .write_rows(n, encoded_dim, |out| self.encoder.encode(side, self.head, position, features, out));
         rows.n = n;
+        self.prefetch(self.tensor(side), k, from);
+    }
+
+    /// Asks the memory for the rows of the chunk after `from`, to be loaded when the other heads have had their turn.
+    pub fn prefetch(&self, tensor: &[R], width: usize, from: usize) {
+        let next = from + self.attention.chunk;
+        let rows = self.attention.chunk.min(self.tokens.len.saturating_sub(next));
+        if rows > 0 {
+            let (tensor, stride) = self.strided(tensor, width, next);
+            for row in tensor.chunks(stride).take(rows) {
+                prefetch(&row[..width]);
+            }
+        }
     }
 
     /// Rows of the values.
     pub fn load_values(&self, from: usize, n: usize, values: &mut Tile<R>) {
         let v = self.attention.value_dim;
         values.write_rows(n, v, |rows| self.gather(self.inputs.v, v, from, rows));
+        self.prefetch(self.inputs.v, v, from);
     }
 
     /// Rows of a tensor laid out as the output.
@@ -115,7 +126,8 @@ impl<R: FastMath> Head<'_, R> {
                 },
             );
         }
-        self.attention.feature_map.vjp(&rows.raw[..n * k], features, d);
+        let (raw, stride) = self.strided(self.tensor(side), k, from);
+        self.attention.feature_map.vjp_strided(k, raw, stride, features, d);
         for (i, d) in d.chunks(k).enumerate() {
             d_raw.row(from + i).copy_from_slice(d);
         }
@@ -128,12 +140,15 @@ impl<R: FastMath> Head<'_, R> {
         }
     }
 
+    /// This head's columns from row `from` of its tokens on, and the distance of its rows.
+    fn strided<'t>(&self, tensor: &'t [R], width: usize, from: usize) -> (&'t [R], usize) {
+        let stride = self.attention.heads * width;
+        (&tensor[(self.tokens.start + from) * stride + self.head * width..], stride)
+    }
+
     /// Copies rows of this head's columns to consecutive places.
     fn gather(&self, tensor: &[R], width: usize, from: usize, rows: &mut [R]) {
-        let stride = self.attention.heads * width;
-        let first = (self.tokens.start + from) * stride + self.head * width;
-        for (i, row) in rows.chunks_mut(width).enumerate() {
-            row.copy_from_slice(&tensor[first + i * stride..][..width]);
-        }
+        let (tensor, stride) = self.strided(tensor, width, from);
+        FeatureMap::Identity.apply_strided(width, tensor, stride, rows);
     }
 }

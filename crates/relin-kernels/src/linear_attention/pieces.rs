@@ -7,6 +7,9 @@ use crate::segments::Segment;
 /// A piece is not worth its extra pass over keys below this many chunks.
 const CHUNKS_PER_PIECE: usize = 4;
 
+/// Chunks of more heads would not stay in the second cache level.
+const HEADS_TOGETHER: usize = 8;
+
 /// Segments cut into pieces of whole chunks, in order. Tasks are numbered piece by piece, head by head.
 #[derive(Debug)]
 pub(super) struct Pieces {
@@ -56,6 +59,23 @@ impl Pieces {
     pub fn after(&self, task: usize) -> Option<usize> {
         let after = task + self.heads;
         (after < self.tasks() && self.owner(after) == self.owner(task)).then_some(after)
+    }
+
+    /// Tasks of neighbouring heads put together: rows of one token lie side by side, and what the processor fetches
+    /// ahead for one head is then what the next one reads. As many as still leave every thread the same work.
+    pub fn group<T>(&self, tasks: impl Iterator<Item = T>) -> Vec<Vec<T>> {
+        let size = (1..=HEADS_TOGETHER.min(self.heads))
+            .rev()
+            .find(|&size| self.heads.is_multiple_of(size) && parallel::parts(self.tasks() / size) == 1);
+        let size = size.unwrap_or(1);
+        let mut groups: Vec<Vec<T>> = Vec::with_capacity(self.tasks() / size);
+        for (i, task) in tasks.enumerate() {
+            if i % size == 0 {
+                groups.push(Vec::with_capacity(size));
+            }
+            groups.last_mut().expect("pushed above").push(task);
+        }
+        groups
     }
 
     /// Each task's rows of a `[N, H, width]` tensor; the rows of no task are set to 0.

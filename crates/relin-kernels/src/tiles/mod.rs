@@ -8,7 +8,7 @@ mod product;
 mod transpose;
 
 use crate::simd::Lanes;
-pub(crate) use product::{Part, Term, product};
+pub(crate) use product::{Onto, Part, Term, product};
 pub use transpose::TransposeBlocks;
 
 /// Rows are padded to a multiple of this.
@@ -46,6 +46,11 @@ impl<R: Lanes> Tile<R> {
         let (rows, cols) = (rows.next_multiple_of(ROWS), cols.next_multiple_of(COLS));
         assert!(self.start + rows * cols <= self.buffer.len(), "a tile of {rows} x {cols} does not fit");
         (self.rows, self.cols) = (rows, cols);
+    }
+
+    /// Takes the size of another tile.
+    pub fn resize_like(&mut self, other: &Self) {
+        self.resize(other.rows, other.cols);
     }
 
     /// Makes it `n × width`: `write` fills the rows laid end to end, then they move to their padded places.
@@ -168,27 +173,27 @@ mod tests {
 
             let mut scores = Tile::new(n, n);
             scores.data_mut().fill(R::NAN);
-            product(&mut scores, Part::Lower, false, [Term::new(&q, &keys_t)]);
+            product(&mut scores, Part::Lower, Onto::Zero, [Term::new(&q, &keys_t)]);
             scores.cut_above_diagonal();
             let scores_ = naive(&q_, &transposed(&k_, k), n, k, |_, _| true);
             let mut out = Tile::new(n, v);
             out.data_mut().fill(R::NAN);
-            product(&mut out, Part::Full, false, [Term::lower(&scores, &values)]);
+            product(&mut out, Part::Full, Onto::Zero, [Term::lower(&scores, &values)]);
             let lower = |i: usize, t: usize| t <= i;
             assert_close("tril(QK)V", &dense(&out, n, v), &naive(&scores_, &v_, n, n, lower), tolerance);
 
-            product(&mut out, Part::Full, false, [Term::lower_transposed(&scores, &values)]);
+            product(&mut out, Part::Full, Onto::Zero, [Term::lower_transposed(&scores, &values)]);
             let upper = naive(&transposed(&scores_, n), &v_, n, n, |i, t| t >= i);
             assert_close("tril(QK)^T V", &dense(&out, n, v), &upper, tolerance);
 
             let mut state = Tile::new(k, v);
-            product(&mut state, Part::Full, true, [Term::transposed(&keys, &values)]);
-            product(&mut state, Part::Full, true, [Term::transposed(&keys, &values)]);
+            product(&mut state, Part::Full, Onto::Itself, [Term::transposed(&keys, &values)]);
+            product(&mut state, Part::Full, Onto::Itself, [Term::transposed(&keys, &values)]);
             let once = naive(&transposed(&k_, k), &v_, k, n, |_, _| true);
             let twice: Vec<f64> = once.iter().map(|x| 2.0 * x).collect();
             assert_close("2 K^T V", &dense(&state, k, v), &twice, tolerance);
 
-            product(&mut out, Part::Full, false, [Term::lower(&scores, &values), Term::new(&q, &state)]);
+            product(&mut out, Part::Full, Onto::Zero, [Term::lower(&scores, &values), Term::new(&q, &state)]);
             let both: Vec<f64> = naive(&scores_, &v_, n, n, lower)
                 .iter()
                 .zip(naive(&q_, &twice, n, k, |_, _| true))

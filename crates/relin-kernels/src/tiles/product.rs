@@ -58,21 +58,35 @@ impl<'a, R: Lanes> Term<'a, R> {
     }
 }
 
-/// Writes (or adds, with `accumulate`) the sum of the terms to `dst`, or to the blocks of it that touch `part`.
+/// What the terms are added to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Onto<'a, R> {
+    /// Nothing: the destination's content is overwritten.
+    Zero,
+    /// The destination's content.
+    Itself,
+    /// Another tile of the destination's size.
+    Tile(&'a Tile<R>),
+}
+
+/// Writes the sum of the terms to `dst`, or to the blocks of it that touch `part`.
 pub(crate) fn product<R: Lanes, const N: usize>(
     dst: &mut Tile<R>,
     part: Part,
-    accumulate: bool,
+    onto: Onto<'_, R>,
     terms: [Term<'_, R>; N],
 ) {
+    if let Onto::Tile(tile) = onto {
+        assert_eq!((tile.rows, tile.cols), (dst.rows, dst.cols), "tiles do not fit");
+    }
     terms.iter().for_each(|term| term.check(dst.rows, dst.cols));
-    with_simd(Product { dst, part, accumulate, terms });
+    with_simd(Product { dst, part, onto, terms });
 }
 
 struct Product<'a, 'b, R, const N: usize> {
     dst: &'a mut Tile<R>,
     part: Part,
-    accumulate: bool,
+    onto: Onto<'b, R>,
     terms: [Term<'b, R>; N],
 }
 
@@ -140,19 +154,30 @@ impl<R: Lanes, const N: usize> Product<'_, '_, R, N> {
             }
         }
         let (cols, lanes) = (self.dst.cols, R::lanes::<S>());
-        let dst = &mut self.dst.data_mut()[row * cols + col..];
+        let first = row * cols + col;
         for (i, sums) in sums.into_iter().enumerate() {
             for (j, sum) in sums.into_iter().enumerate() {
-                let place = dst[i * cols + j * lanes..][..lanes].as_mut_ptr().cast::<R::Vector<S>>();
-                // SAFETY: the slice above holds exactly one register's elements; unaligned access is asked for.
-                unsafe {
-                    let former =
-                        if self.accumulate { place.read_unaligned() } else { R::splat(simd, R::ZERO) };
-                    place.write_unaligned(R::mul_add(simd, R::splat(simd, R::ONE), sum, former));
-                }
+                let at = first + i * cols + j * lanes;
+                let former = match self.onto {
+                    Onto::Zero => None,
+                    Onto::Itself => Some(register::<R, S>(&self.dst.data()[at..])),
+                    Onto::Tile(tile) => Some(register::<R, S>(&tile.data()[at..])),
+                };
+                let sum = former.map_or(sum, |former| R::add_lanes(simd, former, sum));
+                let place = self.dst.data_mut()[at..][..lanes].as_mut_ptr().cast::<R::Vector<S>>();
+                // SAFETY: the slice holds exactly one register's elements; the pointer need not be aligned.
+                unsafe { place.write_unaligned(sum) };
             }
         }
     }
+}
+
+/// The first elements, as many as a register holds.
+#[inline(always)]
+fn register<R: Lanes, S: Simd>(data: &[R]) -> R::Vector<S> {
+    let place = data[..R::lanes::<S>()].as_ptr().cast::<R::Vector<S>>();
+    // SAFETY: the slice holds exactly one register's elements, and any bits are a vector of numbers.
+    unsafe { place.read_unaligned() }
 }
 
 /// `sums += A B` for `M` rows of A and `V` registers of B's columns, over `inner` common elements.

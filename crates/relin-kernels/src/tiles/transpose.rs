@@ -50,30 +50,37 @@ fn scalar<R: Real>(src: &[R], cols: usize, dst: &mut [R], dst_cols: usize, from:
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn avx512(simd: pulp::x86::V4, src: &[f32], rows: usize, cols: usize, dst: &mut [f32], dst_cols: usize) {
-    use std::arch::x86_64::{__m128, __m512};
     let f = simd.avx512f;
-    let quarter = |row: usize, col: usize| -> __m128 {
-        let (four, _) = src[row * cols + col..].split_first_chunk::<4>().expect("four elements");
-        pulp::cast(*four)
-    };
+    let mut four = [f._mm512_setzero_ps(); 4];
     for row in (0..rows).step_by(16) {
         for col in (0..cols).step_by(4) {
-            let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|i| {
-                let register = f._mm512_castps128_ps512(quarter(row + i, col));
-                let register = f._mm512_insertf32x4::<1>(register, quarter(row + i + 4, col));
-                let register = f._mm512_insertf32x4::<2>(register, quarter(row + i + 8, col));
-                f._mm512_insertf32x4::<3>(register, quarter(row + i + 12, col))
-            });
-            let pairs = |low: __m512, high: __m512| {
-                let (low, high) = (f._mm512_castps_pd(low), f._mm512_castps_pd(high));
-                [f._mm512_unpacklo_pd(low, high), f._mm512_unpackhi_pd(low, high)].map(|x| pulp::cast(x))
-            };
-            let left = pairs(f._mm512_unpacklo_ps(a, b), f._mm512_unpacklo_ps(c, d));
-            let right = pairs(f._mm512_unpackhi_ps(a, b), f._mm512_unpackhi_ps(c, d));
-            for (j, register) in left.into_iter().chain(right).enumerate() {
-                let register: [f32; 16] = register;
-                dst[(col + j) * dst_cols + row..][..16].copy_from_slice(&register);
+            for (i, register) in four.iter_mut().enumerate() {
+                let at = (row + i) * cols + col;
+                *register = f._mm512_castps128_ps512(quarter(src, at));
+                *register = f._mm512_insertf32x4::<1>(*register, quarter(src, at + 4 * cols));
+                *register = f._mm512_insertf32x4::<2>(*register, quarter(src, at + 8 * cols));
+                *register = f._mm512_insertf32x4::<3>(*register, quarter(src, at + 12 * cols));
+            }
+            let [a, b, c, d] = four;
+            let low = [f._mm512_unpacklo_ps(a, b), f._mm512_unpacklo_ps(c, d)];
+            let high = [f._mm512_unpackhi_ps(a, b), f._mm512_unpackhi_ps(c, d)];
+            for (j, [left, right]) in [low, high].into_iter().enumerate() {
+                let (left, right) = (f._mm512_castps_pd(left), f._mm512_castps_pd(right));
+                let at = (col + 2 * j) * dst_cols + row;
+                let even: [f32; 16] = pulp::cast(f._mm512_unpacklo_pd(left, right));
+                dst[at..][..16].copy_from_slice(&even);
+                let odd: [f32; 16] = pulp::cast(f._mm512_unpackhi_pd(left, right));
+                dst[at + dst_cols..][..16].copy_from_slice(&odd);
             }
         }
     }
+}
+
+/// Four consecutive elements.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn quarter(src: &[f32], at: usize) -> std::arch::x86_64::__m128 {
+    let mut four = [0.0; 4];
+    four.copy_from_slice(&src[at..at + 4]);
+    pulp::cast(four)
 }
