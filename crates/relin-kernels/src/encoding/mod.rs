@@ -92,6 +92,18 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// - `out`: `[n, K']`, overwritten
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]);
 
+    /// Encodes the row of every head of one token: `out_h = M_position x_h`.
+    ///
+    /// # Shapes
+    /// - `x`: `[H, K]`
+    /// - `out`: `[H, K']`, overwritten
+    fn encode_heads(&self, side: Side, heads: usize, position: i64, x: &[R], out: &mut [R]) {
+        let (k, encoded) = (x.len() / heads, out.len() / heads);
+        for (head, (x, out)) in x.chunks(k).zip(out.chunks_mut(encoded)).enumerate() {
+            self.encode(side, head, position, x, out);
+        }
+    }
+
     /// Vector–Jacobian product of [`encode`](Self::encode): `d_x_i = M_{position + i}^T d_out_i`, and the
     /// parameters' gradient added to `d_params`.
     ///

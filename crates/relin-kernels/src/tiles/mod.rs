@@ -5,10 +5,12 @@
 //! what is zero, to the granularity of a block of rows.
 
 mod product;
+mod rows;
 mod transpose;
 
 use crate::simd::Lanes;
 pub(crate) use product::{Onto, Part, Term, product};
+pub(crate) use rows::weighted_rows;
 pub use transpose::TransposeBlocks;
 
 /// Rows are padded to a multiple of this.
