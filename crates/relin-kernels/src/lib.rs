@@ -7,6 +7,8 @@
 
 pub mod activation;
 pub mod adamw;
+
+pub mod buffers;
 mod columns;
 pub mod cross_entropy;
 pub mod dropout;
@@ -15,6 +17,8 @@ pub mod embedding;
 pub mod encoding;
 pub mod fast_math;
 pub mod feature_map;
+pub mod feed_forward;
+pub mod linear;
 pub mod linear_attention;
 pub mod matmul;
 pub mod norm;

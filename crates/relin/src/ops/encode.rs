@@ -68,7 +68,7 @@ impl Kernel<2> for Operator {
         [x, params]: [Operand<'_>; 2],
         output: Operand<'_>,
         grad: Operand<'_>,
-        _saved: &(),
+        _saved: (),
     ) -> [Vec<f32>; 2] {
         let &[batch, time, heads, width] = x.shape else { panic!("encode takes [B, T, H, K]") };
         let encoder = self.encoding.bind(params.data);
