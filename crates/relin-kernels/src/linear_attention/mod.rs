@@ -24,6 +24,7 @@
 
 mod bidirectional;
 mod chunked;
+mod cost;
 mod head;
 pub mod naive;
 pub mod recurrent;
