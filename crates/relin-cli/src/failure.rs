@@ -12,6 +12,8 @@ use relin::recipe::RecipeError;
 use relin::runlog::RunlogError;
 use relin::train::TrainError;
 
+use crate::verbs::bench::BenchError;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -27,6 +29,8 @@ pub enum Failure {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
@@ -49,6 +53,7 @@ impl Failure {
         match self {
             Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
             Self::Data(e) if e.is_usage() => ExitCode::from(2),
+            Self::Bench(e) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::real::Real;
 pub use absent::Absent;
 pub use lrpe::{Lrpe, LrpeConfig};
-pub use presets::{PRESETS, preset};
+pub use presets::{PRESETS, Preset, preset};
 
 /// Which of the two maps: `M^q` or `M^k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

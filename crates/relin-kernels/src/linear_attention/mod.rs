@@ -26,6 +26,7 @@ mod bidirectional;
 mod border;
 mod call;
 mod chunked;
+mod cost;
 mod denominator;
 mod head;
 pub mod naive;
