@@ -37,6 +37,8 @@ pub enum Failure {
     NotARun { path: PathBuf, missing: &'static str },
     #[error("`{option}`: expected {expected}, found {found}")]
     BadOption { option: &'static str, expected: &'static str, found: String },
+    #[error(transparent)]
+    Instructions(#[from] relin_kernels::simd::OverrideError),
     #[error("cannot start {threads} threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
     #[error("cannot listen for Ctrl-C")]
@@ -54,7 +56,7 @@ impl Failure {
             Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
             Self::Data(e) if e.is_usage() => ExitCode::from(2),
             Self::Bench(e) if e.is_usage() => ExitCode::from(2),
-            Self::BadOption { .. } => ExitCode::from(2),
+            Self::BadOption { .. } | Self::Instructions(_) => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }

@@ -20,7 +20,7 @@ use output::Output;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.globals.json, cli.globals.quiet);
-    let result = interrupt::install().and_then(|()| set_threads(&cli)).and_then(|()| run(&cli, &output));
+    let result = prepare(&cli).and_then(|()| run(&cli, &output));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -28,6 +28,12 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+fn prepare(cli: &Cli) -> Result<(), Failure> {
+    relin_kernels::simd::check_override()?;
+    interrupt::install()?;
+    set_threads(cli)
 }
 
 fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {

@@ -36,7 +36,7 @@ impl<R: FastMath> Border<R> {
 
     /// Appends itself to a state.
     pub fn append_to(mut self, attention: &LinearAttention<R>, state: &mut State<R>) {
-        state.s.extend_from_slice(self.s.into_rows(attention.encoded_dim(), attention.value_dim));
+        state.s.extend_from_slice(self.s.pack_rows(attention.encoded_dim(), attention.value_dim));
         state.z.extend_from_slice(&self.z);
     }
 

@@ -69,7 +69,7 @@ impl<R: FastMath> LinearAttention<R> {
                     let d_row = d_out.row_mut(i);
                     *sum = if reached { -dot(d_row, out.row(i)) * factor } else { R::ZERO };
                     for d in d_row {
-                        *d = *d * factor;
+                        *d *= factor;
                     }
                 }
             },

@@ -113,8 +113,8 @@ impl<R: FastMath> Head<'_, R> {
         let d = &mut scratch[..n * k];
         let features = &rows.features[..n * k];
         let position = self.tokens.offset + from as i64;
-        let encoded = rows.encoded.into_rows(n, encoded_dim);
-        let d_encoded = d_encoded.into_rows(n, encoded_dim);
+        let encoded = rows.encoded.pack_rows(n, encoded_dim);
+        let d_encoded = d_encoded.pack_rows(n, encoded_dim);
         self.encoder.vjp(side, self.head, position, features, encoded, d_encoded, d, d_params);
         if self.attention.normalizer == Normalizer::Plain {
             dispatch(

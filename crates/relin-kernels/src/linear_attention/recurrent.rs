@@ -172,7 +172,7 @@ impl<R: FastMath> Recurrent<R> {
             || dot(f, &state.z[head * f.len()..]) + dot(f, &z[head * f.len()..]),
         );
         let factor = R::ONE / attention.divisor(sum).0;
-        out.iter_mut().for_each(|x| *x = *x * factor);
+        out.iter_mut().for_each(|x| *x *= factor);
     }
 
     fn fold(&mut self) {

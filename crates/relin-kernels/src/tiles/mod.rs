@@ -71,7 +71,7 @@ impl<R: Lanes> Tile<R> {
     }
 
     /// Its first `n` rows of `width` elements laid end to end; the padded content is lost.
-    pub fn into_rows(&mut self, n: usize, width: usize) -> &mut [R] {
+    pub fn pack_rows(&mut self, n: usize, width: usize) -> &mut [R] {
         let stride = self.cols;
         let data = self.data_mut();
         if stride != width {
@@ -219,6 +219,6 @@ mod tests {
         assert_eq!((tile.cols, tile.data().len()), (16, 256));
         assert_eq!(tile.row(8)[..6], [40.0, 41.0, 42.0, 43.0, 44.0, 0.0]);
         assert!(tile.row(9).iter().all(|&x| x == 0.0));
-        assert_eq!(tile.into_rows(9, 5)[40], 40.0);
+        assert_eq!(tile.pack_rows(9, 5)[40], 40.0);
     }
 }

@@ -111,8 +111,9 @@ impl<R: FastMath> EncodedSoftmax<R> {
                     let mut d_params = vec![0.0; parameters];
                     for head in 0..heads {
                         let (rows, d) = (gather(x, heads, k, head), gather(d, heads, encoded, head));
-                        let mut result = vec![R::ZERO; rows.len()];
-                        encoder.vjp(side, head, position, &rows, &d, &mut result, &mut d_params);
+                        let (mut result, mut out) = (vec![R::ZERO; rows.len()], vec![R::ZERO; d.len()]);
+                        encoder.encode(side, head, position, &rows, &mut out);
+                        encoder.vjp(side, head, position, &rows, &out, &d, &mut result, &mut d_params);
                         scatter(d_x, heads, k, head, &result);
                     }
                 },
