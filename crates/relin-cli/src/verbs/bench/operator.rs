@@ -24,6 +24,9 @@ pub struct Subject {
     pub position: Position,
 }
 
+/// An encoding and the values of its parameters.
+type Encoded<R> = (Arc<dyn Encoding<R>>, Vec<R>);
+
 /// Which attention.
 #[derive(Clone, Copy, Debug)]
 pub enum Method {
@@ -86,7 +89,7 @@ impl Subject {
         Ok(Operator { kind, params })
     }
 
-    fn encoding<R: FastMath>(&self, sizes: &Sizes) -> Result<(Arc<dyn Encoding<R>>, Vec<R>), BenchError> {
+    fn encoding<R: FastMath>(&self, sizes: &Sizes) -> Result<Encoded<R>, BenchError> {
         let place = Place { key_dim: sizes.key_dim, heads: sizes.heads, layer: 0 };
         let (position, key_dim) = (self.position.name(), sizes.key_dim);
         let config = self.position.preset().config();

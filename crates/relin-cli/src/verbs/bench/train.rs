@@ -178,8 +178,7 @@ fn recipe(
         expected: "a number of tokens",
         found: "none".into(),
     })?;
-    let mut recipe = Recipe::default();
-    recipe.model = model.clone();
+    let mut recipe = Recipe { model: model.clone(), ..Recipe::default() };
     recipe.model.attention = variant.attention;
     recipe.model.position = recipe::Position::Preset(variant.position.name().into());
     recipe.data.context = shape.length.get();
