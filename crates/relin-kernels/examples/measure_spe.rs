@@ -43,7 +43,7 @@ fn main() {
                 let mut d_params = vec![0.0; params.len()];
                 for side in [Side::Query, Side::Key] {
                     let (d, mut d_x) = (vec![1.0; ROWS * r], vec![0.0; ROWS * K]);
-                    encoder.vjp(side, head, (chunk * ROWS) as i64, &x, &d, &mut d_x, &mut d_params);
+                    encoder.vjp(side, head, (chunk * ROWS) as i64, &x, &[], &d, &mut d_x, &mut d_params);
                 }
             });
             best[1] = best[1].min(start.elapsed().as_secs_f64());

@@ -255,7 +255,8 @@ impl Suite {
             let mut d_x = vec![f64::NAN; x.len()];
             let mut d_params = vec![0.0; self.params.len()];
             let encoder = self.exact.bind(&self.params);
-            encoder.vjp(side, head, position, &x, &weights, &mut d_x, &mut d_params);
+            let encoded = self.encode(&*encoder, side, head, position, &x);
+            encoder.vjp(side, head, position, &x, &encoded, &weights, &mut d_x, &mut d_params);
             let at = |what: String| format!("{side:?}, head {head}: {what}");
             directional(&d_x, &normals(3, x.len()), 1e-4, |by| value(&self.params, &moved(&x, by)))
                 .map_err(|what| at(format!("x: {what}")))?;

@@ -39,3 +39,17 @@ pub(crate) fn map2<R: Real>(out: &mut [R], x: &[R], y: &[R], f: impl Fn(R, R) ->
         );
     });
 }
+
+/// `(y, dy) = (f(x), f′(x) dy)` on this thread, with `f` giving value and slope.
+pub(crate) fn value_and_gradient<R: Real>(y: &mut [R], dy: &mut [R], x: &[R], f: impl Fn(R) -> (R, R)) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for ((y, dy), &x) in y.iter_mut().zip(dy).zip(x) {
+                let (value, slope) = f(x);
+                *y = value;
+                *dy *= slope;
+            }
+        },
+    );
+}

@@ -7,6 +7,8 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod buffers;
+mod columns;
 pub mod conformance;
 pub mod cross_entropy;
 pub mod dropout;
@@ -15,9 +17,12 @@ pub mod embedding;
 pub mod encoding;
 pub mod fast_math;
 pub mod feature_map;
+pub mod feed_forward;
+pub mod linear;
 pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
+mod parallel;
 pub mod real;
 mod reduce;
 pub mod rng;
@@ -26,3 +31,4 @@ pub mod simd;
 pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
+mod tiles;

@@ -64,18 +64,23 @@ impl<R: Real> Norm<'_, R> {
         self.check(x.len(), out.len(), statistics.len());
         let block = ROWS * self.width;
         let outputs = out.par_chunks_mut(block).zip(statistics.par_chunks_mut(ROWS));
-        outputs.zip(x.par_chunks(block)).for_each(|((out, statistics), x)| {
-            dispatch(
-                #[inline(always)]
-                || {
-                    let rows = out.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width));
-                    for ((out, x), row) in rows.zip(statistics) {
-                        *row = self.row_statistics(x);
-                        self.forward_row(out, x, *row);
-                    }
-                },
-            );
-        });
+        outputs
+            .zip(x.par_chunks(block))
+            .for_each(|((out, statistics), x)| self.forward_rows(out, statistics, x));
+    }
+
+    /// [`forward`](Self::forward) of a few rows on this thread.
+    pub(crate) fn forward_rows(&self, out: &mut [R], statistics: &mut [RowStatistics<R>], x: &[R]) {
+        dispatch(
+            #[inline(always)]
+            || {
+                let rows = out.chunks_exact_mut(self.width).zip(x.chunks_exact(self.width));
+                for ((out, x), row) in rows.zip(statistics) {
+                    *row = self.row_statistics(x);
+                    self.forward_row(out, x, *row);
+                }
+            },
+        );
     }
 
     /// Writes dx and returns the parameters' gradients.
@@ -99,12 +104,7 @@ impl<R: Real> Norm<'_, R> {
         let partial: Vec<[Vec<R>; 2]> = dx
             .par_chunks_mut(block)
             .zip(inputs)
-            .map(|(dx, ((dy, x), statistics))| {
-                dispatch(
-                    #[inline(always)]
-                    || self.backward_block(dx, dy, x, statistics),
-                )
-            })
+            .map(|(dx, ((dy, x), statistics))| self.backward_rows(dx, dy, x, statistics))
             .collect();
         NormGradients {
             scale: self.scale.map(|_| self.total(partial.iter().map(|p| &p[0]))),
@@ -146,6 +146,20 @@ impl<R: Real> Norm<'_, R> {
                 pairs.zip(scale.iter().zip(bias)).for_each(|((o, &v), (&s, &b))| *o = normalised(v) * s + b);
             }
         }
+    }
+
+    /// dx of a few rows, and their sums for scale and bias, on this thread.
+    pub(crate) fn backward_rows(
+        &self,
+        dx: &mut [R],
+        dy: &[R],
+        x: &[R],
+        statistics: &[RowStatistics<R>],
+    ) -> [Vec<R>; 2] {
+        dispatch(
+            #[inline(always)]
+            || self.backward_block(dx, dy, x, statistics),
+        )
     }
 
     #[inline(always)]

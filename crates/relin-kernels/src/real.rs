@@ -4,6 +4,8 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use crate::buffers::Pool;
+
 /// A real number: `f32` for speed, `f64` for oracles and gradient checks.
 pub trait Real:
     Copy
@@ -57,6 +59,8 @@ pub trait Real:
     fn min(self, other: Self) -> Self;
     /// True unless infinite or NaN.
     fn is_finite(self) -> bool;
+    /// Memory of this type that waits to be used again.
+    fn pool() -> &'static Pool<Self>;
 }
 
 macro_rules! real {
@@ -111,6 +115,10 @@ macro_rules! real {
             #[inline]
             fn is_finite(self) -> bool {
                 self.is_finite()
+            }
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$t> = Pool::new();
+                &POOL
             }
         }
     };

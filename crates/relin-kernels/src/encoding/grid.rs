@@ -241,6 +241,7 @@ impl<R: Real> Encoder<R> for BoundGrid<R> {
         head: usize,
         position: i64,
         x: &[R],
+        encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],
@@ -250,7 +251,8 @@ impl<R: Real> Encoder<R> for BoundGrid<R> {
         self.for_each_slice(position, x.len() / self.grid.key_dim, |encoder, slice| {
             let (x, d_x) = (&x[slice.x..][..slice.width], &mut d_x[slice.x..][..slice.width]);
             let d_params = &mut d_params[slice.params..][..lens[axis]];
-            encoder.vjp(side, head, slice.coordinate, x, &d_out[slice.out..][..slice.encoded], d_x, d_params);
+            let [encoded, d_out] = [encoded, d_out].map(|rows| &rows[slice.out..][..slice.encoded]);
+            encoder.vjp(side, head, slice.coordinate, x, encoded, d_out, d_x, d_params);
             axis = (axis + 1) % lens.len();
         });
     }

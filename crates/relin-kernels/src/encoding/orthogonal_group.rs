@@ -360,6 +360,7 @@ impl<R: Real> Encoder<R> for BoundGroup<R> {
         head: usize,
         position: i64,
         x: &[R],
+        encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],
@@ -367,7 +368,7 @@ impl<R: Real> Encoder<R> for BoundGroup<R> {
         let (mut inner, mut d_inner) = (vec![R::ZERO; x.len()], vec![R::ZERO; x.len()]);
         self.basis.apply(self.k, x, &mut inner);
         let (d_theta, d_basis) = d_params.split_at_mut(self.k / 2);
-        self.rotation.vjp(side, head, position, &inner, d_out, &mut d_inner, d_theta);
+        self.rotation.vjp(side, head, position, &inner, encoded, d_out, &mut d_inner, d_theta);
         self.basis.vjp(self.k, x, &d_inner, d_x, d_basis);
     }
 }

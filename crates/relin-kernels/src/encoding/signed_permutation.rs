@@ -128,6 +128,7 @@ impl<R: Real> Encoder<R> for SignedPermutation {
         head: usize,
         position: i64,
         _x: &[R],
+        _encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         _d_params: &mut [f64],

@@ -206,7 +206,7 @@ impl CausalLm {
     ) -> Tensor<3> {
         let block = &self.model.layers[layer];
         let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
-        x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x))
+        block.mlp.forward_normed(&block.post_attention_layernorm, x, true)
     }
 
     /// The first part of the model whose output is not finite for this batch.
@@ -223,7 +223,7 @@ impl CausalLm {
                 return Some(format!("model.layers.{index}.self_attn"));
             }
             x = x + attended;
-            let fed = block.mlp.forward(block.post_attention_layernorm.forward(x.clone()));
+            let fed = block.mlp.forward_normed(&block.post_attention_layernorm, x.clone(), false);
             if !finite(&fed) {
                 return Some(format!("model.layers.{index}.mlp"));
             }
@@ -300,10 +300,15 @@ fn block(config: &ModelConfig, layer: usize, device: &Device) -> Result<Block, E
 
 impl Block {
     fn forward(&self, x: Tensor<3>, segments: Vec<Segment>, dropper: &mut Dropper) -> Tensor<3> {
-        let attended =
-            self.self_attn.forward(self.input_layernorm.forward(x.clone()), OwnedMask::Causal(segments));
+        let (mask, first, second) =
+            (OwnedMask::Causal(segments), &self.input_layernorm, &self.post_attention_layernorm);
+        if dropper.is_idle() {
+            let x = self.self_attn.forward_normed(Some(first), x.clone(), mask, Some(x));
+            return self.mlp.forward_normed(second, x, true);
+        }
+        let attended = self.self_attn.forward_normed(Some(first), x.clone(), mask, None);
         let x = x + dropper.apply(attended);
-        let fed = self.mlp.forward(self.post_attention_layernorm.forward(x.clone()));
+        let fed = self.mlp.forward_normed(second, x.clone(), false);
         x + dropper.apply(fed)
     }
 }
@@ -325,8 +330,12 @@ impl Dropper {
         Self { p: 0.0, rng: Rng::new(0, 0), site: 0 }
     }
 
+    fn is_idle(&self) -> bool {
+        self.p == 0.0
+    }
+
     fn apply(&mut self, x: Tensor<3>) -> Tensor<3> {
-        if self.p == 0.0 {
+        if self.is_idle() {
             return x;
         }
         self.site += 1;

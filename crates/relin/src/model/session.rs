@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
     /// What every layer remembers.
     pub fn memories(&self) -> Vec<LayerMemory> {
         let memory = |layer: &Layer| match layer {
-            Layer::Linear(recurrent) => LayerMemory::Linear(recurrent.memory().clone()),
+            Layer::Linear(recurrent) => LayerMemory::Linear(recurrent.memory()),
             Layer::Softmax(cache) => LayerMemory::Softmax { k: cache.k.clone(), v: cache.v.clone() },
         };
         self.layers.iter().map(memory).collect()
@@ -139,7 +139,7 @@ impl Layer {
                 let [q, k, v] = attention.project(x).map(ops::to_vec);
                 let mut out = vec![0.0; v.len()];
                 recurrent.step(&q, &k, &v, &mut out);
-                attention.finish(Tensor::from_data(TensorData::new(out, shape), &device))
+                attention.finish(Tensor::from_data(TensorData::new(out, shape), &device), None)
             }
             Self::Softmax(cache) => {
                 let width = attention.softmax().heads * attention.softmax().value_dim;
@@ -155,7 +155,7 @@ impl Layer {
                 let (device, shape) = (x.device(), x.dims());
                 let [q, k, v] = attention.project(x).map(ops::to_vec);
                 let out = recurrent.steps(&q, &k, &v);
-                attention.finish(Tensor::from_data(TensorData::new(out, shape), &device))
+                attention.finish(Tensor::from_data(TensorData::new(out, shape), &device), None)
             }
             Self::Softmax(cache) => cache.attend(attention, x, offset),
         }
@@ -178,6 +178,6 @@ impl Cache {
         let inputs = Inputs { q: &q, k: &self.k, v: &self.v };
         let result = kernel.forward(&mut out, &mut lse, inputs, mask);
         result.unwrap_or_else(|error| panic!("{error}"));
-        attention.finish(Tensor::from_data(TensorData::new(out, shape), &device))
+        attention.finish(Tensor::from_data(TensorData::new(out, shape), &device), None)
     }
 }

@@ -10,6 +10,7 @@ use relin_kernels::norm::NormKind;
 use relin_kernels::segments::Segment;
 use relin_kernels::softmax_attention::SoftmaxAttention;
 
+use super::feed_forward::linear_parameters;
 use super::{Norm, NormConfig, Relative, RelativeConfig};
 use crate::ops::{self, AttentionState, OwnedMask};
 
@@ -100,29 +101,48 @@ impl Attention {
     /// With softmax attention, if a sequence reaches from one row of the batch into the next: its encoding takes the
     /// position from the row.
     pub fn forward(&self, x: Tensor<3>, mask: OwnedMask) -> Tensor<3> {
-        let shape = x.dims();
-        let [q, k, v] = self.project(x);
+        self.forward_normed(None, x, mask, None)
+    }
+
+    /// `forward(norm(x))`, plus `residual` if there is one.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_normed(
+        &self,
+        norm: Option<&Norm>,
+        x: Tensor<3>,
+        mask: OwnedMask,
+        residual: Option<Tensor<3>>,
+    ) -> Tensor<3> {
         let out = match self.kind {
             Kind::Linear { .. } => {
-                let parameters = self.position.parameters(&q.device());
-                ops::linear_attention(&self.linear(), mask, [q, k, v], parameters)
+                let parameters = self.position.parameters(&x.device());
+                let layers = [&self.q_proj, &self.k_proj, &self.v_proj].map(linear_parameters);
+                let norm = norm.map(Norm::parameters);
+                ops::linear_self_attention(&self.linear(), mask, x, norm, layers, parameters)
             }
             Kind::Softmax => {
-                let segments = mask.as_mask().queries();
-                let in_one_row =
-                    |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
-                assert!(
-                    segments.iter().all(in_one_row),
-                    "a sequence reaches across rows of {} tokens",
-                    shape[1]
-                );
-                let offset = segments.first().map_or(0, |segment| segment.offset);
-                let q = self.position.forward(Side::Query, offset, q);
-                let k = self.position.forward(Side::Key, offset, k);
-                ops::softmax_attention(self.softmax(), mask, q, k, v)
+                let x = match norm {
+                    Some(norm) => norm.forward(x),
+                    None => x,
+                };
+                self.softmax_forward(x, mask)
             }
         };
-        self.finish(out.reshape(shape))
+        self.finish(out, residual)
+    }
+
+    fn softmax_forward(&self, x: Tensor<3>, mask: OwnedMask) -> Tensor<3> {
+        let shape = x.dims();
+        let segments = mask.as_mask().queries();
+        let in_one_row = |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
+        assert!(segments.iter().all(in_one_row), "a sequence reaches across rows of {} tokens", shape[1]);
+        let offset = segments.first().map_or(0, |segment| segment.offset);
+        let [q, k, v] = self.project(x);
+        let q = self.position.forward(Side::Query, offset, q);
+        let k = self.position.forward(Side::Key, offset, k);
+        ops::softmax_attention(self.softmax(), mask, q, k, v).reshape(shape)
     }
 
     /// [`forward`](Self::forward) that continues from a state; linear attention only.
@@ -139,27 +159,21 @@ impl Attention {
         let qkv = self.project(x);
         let parameters = self.position.parameters(&qkv[0].device());
         let (out, state) = ops::linear_attention_with_state(&self.linear(), mask, qkv, parameters, state);
-        (self.finish(out.reshape(shape)), state)
+        (self.finish(out.reshape(shape), None), state)
     }
 
     /// Queries, keys and values, `[B, T, H, K]` each.
     pub fn project(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
         let [batch, time, width] = x.dims();
         let heads = [batch, time, self.heads, width / self.heads];
-        [
-            self.q_proj.forward(x.clone()).reshape(heads),
-            self.k_proj.forward(x.clone()).reshape(heads),
-            self.v_proj.forward(x).reshape(heads),
-        ]
+        [&self.q_proj, &self.k_proj, &self.v_proj]
+            .map(|layer| ops::linear(x.clone(), None, linear_parameters(layer), None).reshape(heads))
     }
 
-    /// Output norm and projection of the joined heads.
-    pub fn finish(&self, out: Tensor<3>) -> Tensor<3> {
-        let out = match &self.norm {
-            Some(norm) => norm.forward(out),
-            None => out,
-        };
-        self.o_proj.forward(out)
+    /// Output norm and projection of the joined heads, plus `residual` if there is one.
+    pub fn finish(&self, out: Tensor<3>, residual: Option<Tensor<3>>) -> Tensor<3> {
+        let norm = self.norm.as_ref().map(Norm::parameters);
+        ops::linear(out, norm, linear_parameters(&self.o_proj), residual)
     }
 
     /// Linear or softmax.

@@ -1,11 +1,12 @@
 //! The position-wise feed-forward part of a block.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use relin_kernels::activation::Activation;
 
-use crate::ops;
+use super::Norm;
+use crate::ops::{self, FeedForwardParameters, LinearParameters};
 
 /// Configuration of a [`FeedForward`].
 #[derive(Clone, Debug)]
@@ -49,12 +50,24 @@ impl FeedForward {
     /// # Shapes
     /// `[B, T, D]` to `[B, T, D]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let inner = match &self.gate_proj {
-            None => ops::activation(self.activation, self.up_proj.forward(x)),
-            Some(gate) => {
-                ops::activation(self.activation, gate.forward(x.clone())).mul(self.up_proj.forward(x))
-            }
-        };
-        self.down_proj.forward(inner)
+        ops::feed_forward(self.activation, false, x, None, self.parameters())
     }
+
+    /// `forward(norm(x))`, plus x if `residual`.
+    pub fn forward_normed(&self, norm: &Norm, x: Tensor<3>, residual: bool) -> Tensor<3> {
+        ops::feed_forward(self.activation, residual, x, Some(norm.parameters()), self.parameters())
+    }
+
+    fn parameters(&self) -> FeedForwardParameters {
+        FeedForwardParameters {
+            gate: self.gate_proj.as_ref().map(linear_parameters),
+            up: linear_parameters(&self.up_proj),
+            down: linear_parameters(&self.down_proj),
+        }
+    }
+}
+
+/// What operators take in place of the module.
+pub(super) fn linear_parameters(layer: &Linear) -> LinearParameters {
+    LinearParameters { weight: layer.weight.val(), bias: layer.bias.as_ref().map(Param::val) }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use relin_kernels::norm::NormKind;
 
-use crate::ops;
+use crate::ops::{self, NormParameters};
 
 /// Configuration of a [`Norm`].
 #[derive(Clone, Debug)]
@@ -44,6 +44,12 @@ impl Norm {
     /// # Shapes
     /// `[.., D]` to `[.., D]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::norm(self.kind, self.eps, x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        ops::norm(x, self.parameters())
+    }
+
+    /// What operators that begin with this norm take.
+    pub fn parameters(&self) -> NormParameters {
+        let bias = self.bias.as_ref().map(Param::val);
+        NormParameters { kind: self.kind, eps: self.eps, scale: self.weight.val(), bias }
     }
 }

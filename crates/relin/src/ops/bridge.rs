@@ -2,10 +2,10 @@
 //!
 //! A [`Kernel`] maps slices to slices, forward and backward. [`apply`] runs it on tensors: on the CPU backend it
 //! reads and writes their memory without copies, and under autodiff it registers one node whose backward calls the
-//! kernel's own. Second derivatives are not available; other backends are refused by burn's dispatch.
+//! kernel's own; what the backward was the last to need goes to [`buffers`] for the next step. Second derivatives are not available; other backends are refused by burn's dispatch.
 
 use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -15,6 +15,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{Bytes, DType, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
+use relin_kernels::buffers;
 
 /// A tensor as a kernel sees it: contiguous, row-major, single precision.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub struct Operand<'a> {
 /// An operator on `N` tensors with one result.
 pub trait Kernel<const N: usize>: Debug + Send + Sync + 'static {
     /// What the forward pass leaves for the backward pass, besides inputs and result.
-    type Saved: Debug + Send + Sync + 'static;
+    type Saved: Debug + Send + 'static;
 
     /// The result's shape and elements, and what to keep.
     fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>, Self::Saved);
@@ -39,7 +40,7 @@ pub trait Kernel<const N: usize>: Debug + Send + Sync + 'static {
         inputs: [Operand<'_>; N],
         output: Operand<'_>,
         grad: Operand<'_>,
-        saved: &Self::Saved,
+        saved: Self::Saved,
     ) -> [Vec<f32>; N];
 }
 
@@ -47,7 +48,7 @@ pub trait Kernel<const N: usize>: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 struct Call<K, S> {
     kernel: K,
-    saved: OnceLock<S>,
+    saved: Mutex<Option<S>>,
 }
 
 /// [`Call`] without its types, as burn's dispatch carries it.
@@ -62,12 +63,13 @@ pub trait AnyCall<const N: usize>: Debug + Send + Sync + 'static {
 impl<const N: usize, K: Kernel<N>> AnyCall<N> for Call<K, K::Saved> {
     fn forward(&self, inputs: [Operand<'_>; N]) -> (Vec<usize>, Vec<f32>) {
         let (shape, data, saved) = self.kernel.forward(inputs);
-        assert!(self.saved.set(saved).is_ok(), "a call runs forward once");
+        *self.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
         (shape, data)
     }
 
     fn backward(&self, inputs: [Operand<'_>; N], output: Operand<'_>, grad: Operand<'_>) -> [Vec<f32>; N] {
-        let saved = self.saved.get().expect("forward runs before backward");
+        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let saved = saved.expect("forward runs before backward, and backward once");
         self.kernel.backward(inputs, output, grad, saved)
     }
 }
@@ -77,7 +79,7 @@ pub fn apply<const N: usize, const D: usize>(kernel: impl Kernel<N>, inputs: [An
 where
     [AnyTensor; N]: Arity<N>,
 {
-    Tensor::from_dispatch(inputs.dispatch(Arc::new(Call { kernel, saved: OnceLock::new() })))
+    Tensor::from_dispatch(inputs.dispatch(Arc::new(Call { kernel, saved: Mutex::new(None) })))
 }
 
 /// A tensor of any rank on its way into [`apply`].
@@ -96,8 +98,8 @@ trait RunsKernels: Backend {
 
     fn backward<const N: usize>(
         kernel: &dyn AnyCall<N>,
-        inputs: &[FloatTensor<Self>; N],
-        output: &FloatTensor<Self>,
+        inputs: [FloatTensor<Self>; N],
+        output: FloatTensor<Self>,
         grad: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; N];
 }
@@ -112,18 +114,30 @@ impl RunsKernels for Flex {
 
     fn backward<const N: usize>(
         kernel: &dyn AnyCall<N>,
-        inputs: &[FlexTensor; N],
-        output: &FlexTensor,
+        inputs: [FlexTensor; N],
+        output: FlexTensor,
         grad: FlexTensor,
     ) -> [FlexTensor; N] {
-        let inputs = inputs.each_ref().map(FlexTensor::to_contiguous);
-        let shapes = inputs.each_ref().map(shape_of);
+        // By value, so that a tensor that needs no copy keeps its memory to itself.
+        let inputs = inputs.map(|input| input.to_contiguous());
         let (output, grad) = (output.to_contiguous(), grad.to_contiguous());
+        let shapes = inputs.each_ref().map(shape_of);
         let shape = shape_of(&output);
         let operands = std::array::from_fn(|i| operand(&inputs[i], &shapes[i]));
         let gradients = kernel.backward(operands, operand(&output, &shape), operand(&grad, &shape));
+        inputs.into_iter().chain([output, grad]).for_each(recycle);
         let mut shapes = shapes.into_iter();
         gradients.map(|data| tensor(&shapes.next().unwrap_or_default(), data))
+    }
+}
+
+/// Keeps a tensor's memory for later if nobody else holds it.
+fn recycle(tensor: FlexTensor) {
+    if tensor.is_unique() && tensor.is_contiguous() && tensor.dtype() == DType::F32 {
+        let (bytes, ..) = tensor.into_data().into_parts();
+        if let Ok(data) = bytes.try_into_vec() {
+            buffers::give::<f32>(data);
+        }
     }
 }
 
@@ -187,6 +201,8 @@ arities! {
     kernel_2 2 (a, b);
     kernel_3 3 (a, b, c);
     kernel_6 6 (a, b, c, d, e, f);
+    kernel_9 9 (a, b, c, d, e, f, g, h, i);
+    kernel_10 10 (a, b, c, d, e, f, g, h, i, j);
 }
 
 #[derive(Debug)]
@@ -198,7 +214,7 @@ impl<B: RunsKernels, const N: usize> Backward<B, N> for KernelNode {
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
         let (kernel, inputs, output) = ops.state;
-        let gradients = B::backward(&*kernel, &inputs, &output, grad);
+        let gradients = B::backward(&*kernel, inputs, output, grad);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(parent) = parent {
                 grads.register::<B>(parent.id, gradient);

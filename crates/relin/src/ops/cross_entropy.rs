@@ -1,6 +1,7 @@
 //! The output projection and cross entropy as one operator.
 
 use burn::tensor::Tensor;
+use relin_kernels::buffers::{self, Buffer};
 use relin_kernels::cross_entropy::{CrossEntropy, Head};
 
 use super::bridge::{Kernel, Operand, apply};
@@ -39,12 +40,13 @@ struct Operator {
 
 impl Kernel<2> for Operator {
     /// The gradients of hidden and weight, which the same pass yields.
-    type Saved = [Vec<f32>; 2];
+    type Saved = [Buffer<f32>; 2];
 
     fn forward(&self, [hidden, weight]: [Operand<'_>; 2]) -> (Vec<usize>, Vec<f32>, Self::Saved) {
         let (vocab, width) = (weight.shape[0], weight.shape[1]);
         let mut losses = vec![0.0; self.targets.len()];
-        let (mut d_hidden, mut d_weight) = (vec![0.0; hidden.data.len()], vec![0.0; weight.data.len()]);
+        let (mut d_hidden, mut d_weight) =
+            (buffers::take(hidden.data.len()), buffers::take(weight.data.len()));
         let head = Head { hidden: hidden.data, weight: weight.data, width };
         let loss = CrossEntropy { vocab, ignore: IGNORE }.fused(
             &mut losses,
@@ -62,8 +64,15 @@ impl Kernel<2> for Operator {
         _inputs: [Operand<'_>; 2],
         _output: Operand<'_>,
         grad: Operand<'_>,
-        saved: &Self::Saved,
+        saved: Self::Saved,
     ) -> [Vec<f32>; 2] {
-        saved.each_ref().map(|gradient| gradient.iter().map(|g| g * grad.data[0]).collect())
+        let factor = grad.data[0];
+        saved.map(|mut gradient| {
+            // The loss is where gradients begin, almost always with 1.
+            if factor != 1.0 {
+                gradient.iter_mut().for_each(|g| *g *= factor);
+            }
+            gradient.into_vec()
+        })
     }
 }

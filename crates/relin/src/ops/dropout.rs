@@ -1,6 +1,7 @@
 //! Dropout on tensors, its mask a pure function of a seed.
 
 use burn::tensor::Tensor;
+use relin_kernels::buffers;
 use relin_kernels::dropout::Dropout;
 
 use super::bridge::{Kernel, Operand, apply};
@@ -19,9 +20,9 @@ impl Kernel<1> for Operator {
     type Saved = ();
 
     fn forward(&self, [x]: [Operand<'_>; 1]) -> (Vec<usize>, Vec<f32>, ()) {
-        let mut out = vec![0.0; x.data.len()];
+        let mut out = buffers::take(x.data.len());
         self.dropout.apply(&mut out, x.data);
-        (x.shape.to_vec(), out, ())
+        (x.shape.to_vec(), out.into_vec(), ())
     }
 
     fn backward(
@@ -29,10 +30,10 @@ impl Kernel<1> for Operator {
         [x]: [Operand<'_>; 1],
         _output: Operand<'_>,
         grad: Operand<'_>,
-        _saved: &(),
+        _saved: (),
     ) -> [Vec<f32>; 1] {
-        let mut dx = vec![0.0; x.data.len()];
+        let mut dx = buffers::take(x.data.len());
         self.dropout.apply(&mut dx, grad.data);
-        [dx]
+        [dx.into_vec()]
     }
 }

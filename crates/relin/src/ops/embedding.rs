@@ -1,6 +1,7 @@
 //! Rows of a table by index.
 
 use burn::tensor::Tensor;
+use relin_kernels::buffers;
 use relin_kernels::embedding::{gather, scatter_add};
 
 use super::bridge::{Kernel, Operand, apply};
@@ -29,9 +30,9 @@ impl Kernel<1> for Operator {
 
     fn forward(&self, [table]: [Operand<'_>; 1]) -> (Vec<usize>, Vec<f32>, ()) {
         let width = table.shape[1];
-        let mut out = vec![0.0; self.ids.len() * width];
+        let mut out = buffers::take(self.ids.len() * width);
         gather(&mut out, table.data, &self.ids, width).unwrap_or_else(|error| panic!("{error}"));
-        (vec![self.batch, self.time, width], out, ())
+        (vec![self.batch, self.time, width], out.into_vec(), ())
     }
 
     fn backward(
@@ -39,11 +40,11 @@ impl Kernel<1> for Operator {
         [table]: [Operand<'_>; 1],
         _output: Operand<'_>,
         grad: Operand<'_>,
-        _saved: &(),
+        _saved: (),
     ) -> [Vec<f32>; 1] {
-        let mut d_table = vec![0.0; table.data.len()];
+        let mut d_table = buffers::take(table.data.len());
         let added = scatter_add(&mut d_table, grad.data, &self.ids, table.shape[1]);
         added.unwrap_or_else(|error| panic!("{error}"));
-        [d_table]
+        [d_table.into_vec()]
     }
 }

@@ -104,7 +104,7 @@ impl Kernel<6> for Operator {
         [q, k, v, params, s, z]: [Operand<'_>; 6],
         output: Operand<'_>,
         grad: Operand<'_>,
-        _saved: &(),
+        _saved: (),
     ) -> [Vec<f32>; 6] {
         let initial = self.initial(s, z);
         let inputs =

@@ -1,25 +1,31 @@
 //! The kernels as differentiable burn operators.
 
-mod activation;
 mod bridge;
 mod cross_entropy;
 mod dropout;
 mod embedding;
 mod encode;
+mod feed_forward;
+mod linear;
 mod linear_attention;
 mod mask;
 mod norm;
+mod parameters;
+mod self_attention;
 mod softmax_attention;
 
-pub use activation::activation;
 pub use bridge::{AnyTensor, Kernel, Operand, apply};
 pub use cross_entropy::{IGNORE, cross_entropy, token_losses};
 pub use dropout::dropout;
 pub use embedding::embedding;
 pub use encode::encode;
+pub use feed_forward::{FeedForwardParameters, feed_forward};
+pub use linear::linear;
 pub use linear_attention::{AttentionState, linear_attention, linear_attention_with_state};
 pub use mask::OwnedMask;
 pub use norm::norm;
+pub use parameters::{LinearParameters, NormParameters};
+pub use self_attention::linear_self_attention;
 pub use softmax_attention::softmax_attention;
 
 /// The elements of a tensor, row-major.

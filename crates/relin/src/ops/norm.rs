@@ -1,48 +1,36 @@
 //! Layer and root-mean-square norm on tensors.
 
 use burn::tensor::Tensor;
-use relin_kernels::norm::{Norm, NormKind, RowStatistics};
+use relin_kernels::buffers;
+use relin_kernels::norm::RowStatistics;
 
 use super::bridge::{Kernel, Operand, apply};
+use super::parameters::{NormParameters, NormShape, norm_inputs, norm_outputs};
 
 /// Normalises the last axis, then scales it and adds the bias, if there is one.
 ///
 /// # Shapes
-/// - `x`: `[.., D]`; `scale`, `bias`: `[D]`
-pub fn norm<const D: usize>(
-    kind: NormKind,
-    eps: f64,
-    x: Tensor<D>,
-    scale: Tensor<1>,
-    bias: Option<Tensor<1>>,
-) -> Tensor<D> {
-    let bias = bias.unwrap_or_else(|| Tensor::zeros([0], &scale.device().without_autodiff()));
-    apply(Operator { kind, eps }, [x.into_dispatch(), scale.into_dispatch(), bias.into_dispatch()])
+/// - `x`, result: `[.., D]`
+pub fn norm<const D: usize>(x: Tensor<D>, norm: NormParameters) -> Tensor<D> {
+    let (norm, [scale, bias]) = norm_inputs(Some(norm), &x.device());
+    let norm = norm.expect("a norm was given");
+    apply(Operator { norm }, [x.into_dispatch(), scale, bias])
 }
 
 #[derive(Debug)]
 struct Operator {
-    kind: NormKind,
-    eps: f64,
-}
-
-impl Operator {
-    /// An empty bias is none.
-    fn norm<'a>(&self, scale: Operand<'a>, bias: Operand<'a>) -> Norm<'a, f32> {
-        let bias = (!bias.data.is_empty()).then_some(bias.data);
-        Norm { kind: self.kind, width: scale.data.len(), eps: self.eps, scale: Some(scale.data), bias }
-    }
+    norm: NormShape,
 }
 
 impl Kernel<3> for Operator {
     type Saved = Vec<RowStatistics<f32>>;
 
     fn forward(&self, [x, scale, bias]: [Operand<'_>; 3]) -> (Vec<usize>, Vec<f32>, Self::Saved) {
-        let norm = self.norm(scale, bias);
-        let mut out = vec![0.0; x.data.len()];
+        let norm = self.norm.with(scale, bias);
+        let mut out = buffers::take(x.data.len());
         let mut statistics = vec![RowStatistics::default(); x.data.len() / norm.width];
         norm.forward(&mut out, &mut statistics, x.data);
-        (x.shape.to_vec(), out, statistics)
+        (x.shape.to_vec(), out.into_vec(), statistics)
     }
 
     fn backward(
@@ -50,10 +38,11 @@ impl Kernel<3> for Operator {
         [x, scale, bias]: [Operand<'_>; 3],
         _output: Operand<'_>,
         grad: Operand<'_>,
-        statistics: &Self::Saved,
+        statistics: Self::Saved,
     ) -> [Vec<f32>; 3] {
-        let mut dx = vec![0.0; x.data.len()];
-        let parameters = self.norm(scale, bias).backward(&mut dx, grad.data, x.data, statistics);
-        [dx, parameters.scale.unwrap_or_default(), parameters.bias.unwrap_or_default()]
+        let mut dx = buffers::take(x.data.len());
+        let gradients = self.norm.with(scale, bias).backward(&mut dx, grad.data, x.data, &statistics);
+        let [d_scale, d_bias] = norm_outputs(gradients);
+        [dx.into_vec(), d_scale, d_bias]
     }
 }

@@ -1,6 +1,7 @@
 //! Exact softmax attention on tensors.
 
 use burn::tensor::Tensor;
+use relin_kernels::buffers::{self, Buffer};
 use relin_kernels::softmax_attention::{Gradients, Inputs, Saved, SoftmaxAttention};
 
 use super::bridge::{Kernel, Operand, apply};
@@ -35,12 +36,12 @@ impl Kernel<3> for Operator {
 
     fn forward(&self, [q, k, v]: [Operand<'_>; 3]) -> (Vec<usize>, Vec<f32>, Vec<f32>) {
         let shape = vec![q.shape[0], q.shape[1], self.attention.heads, self.attention.value_dim];
-        let mut out = vec![0.0; shape.iter().product()];
+        let mut out = buffers::take(shape.iter().product());
         let mut lse = vec![0.0; q.shape[0] * q.shape[1] * self.attention.heads];
         let inputs = Inputs { q: q.data, k: k.data, v: v.data };
         let result = self.attention.forward(&mut out, &mut lse, inputs, self.mask.as_mask());
         result.unwrap_or_else(|error| panic!("{error}"));
-        (shape, out, lse)
+        (shape, out.into_vec(), lse)
     }
 
     fn backward(
@@ -48,14 +49,14 @@ impl Kernel<3> for Operator {
         [q, k, v]: [Operand<'_>; 3],
         output: Operand<'_>,
         grad: Operand<'_>,
-        lse: &Vec<f32>,
+        lse: Vec<f32>,
     ) -> [Vec<f32>; 3] {
-        let [mut dq, mut dk, mut dv] = [q, k, v].map(|operand| vec![0.0; operand.data.len()]);
+        let [mut dq, mut dk, mut dv] = [q, k, v].map(|operand| buffers::take(operand.data.len()));
         let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
         let inputs = Inputs { q: q.data, k: k.data, v: v.data };
-        let saved = Saved { out: output.data, lse, dout: grad.data };
+        let saved = Saved { out: output.data, lse: &lse, dout: grad.data };
         let result = self.attention.backward(gradients, inputs, saved, self.mask.as_mask());
         result.unwrap_or_else(|error| panic!("{error}"));
-        [dq, dk, dv]
+        [dq, dk, dv].map(Buffer::into_vec)
     }
 }

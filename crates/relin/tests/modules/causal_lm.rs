@@ -71,6 +71,21 @@ fn checkpointing_changes_no_bit() {
     }
 }
 
+/// Memory that operators take over from one another is written before it is read.
+#[test]
+fn what_memory_held_before_changes_no_bit() {
+    for (name, config) in variety() {
+        let model = trainable(&config, 1);
+        let clean = loss_and_gradients(&model, options(0.1, false));
+        relin_kernels::buffers::poison(true);
+        let poisoned = loss_and_gradients(&model, options(0.1, false));
+        let undropped = loss_and_gradients(&model, options(0.0, false)).0;
+        relin_kernels::buffers::poison(false);
+        assert_eq!(clean, poisoned, "{name}");
+        assert!(undropped.is_finite(), "{name}");
+    }
+}
+
 #[test]
 fn dropout_depends_on_its_generator_alone() {
     let model = trainable(&tiny("rope"), 1);

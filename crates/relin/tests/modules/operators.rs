@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Tensor};
-use relin::ops::{self, IGNORE, OwnedMask, to_vec};
+use relin::ops::{self, FeedForwardParameters, IGNORE, LinearParameters, NormParameters, OwnedMask, to_vec};
 use relin_kernels::activation::Activation;
 use relin_kernels::cross_entropy::{CrossEntropy, Head};
 use relin_kernels::dropout::Dropout;
@@ -16,18 +16,97 @@ use relin_kernels::softmax_attention::{Gradients, Inputs, Saved, SoftmaxAttentio
 
 use crate::support::{ROUNDING, assert_close, bits, gradient, leaf, normals, plain, pull_back, tokens, wide};
 
+fn layer(weight: &Tensor<2>, bias: &Tensor<1>) -> LinearParameters {
+    LinearParameters { weight: weight.clone(), bias: Some(bias.clone()) }
+}
+
+fn layer_norm(scale: &Tensor<1>, bias: Option<&Tensor<1>>) -> NormParameters {
+    NormParameters { kind: NormKind::Layer, eps: 1e-5, scale: scale.clone(), bias: bias.cloned() }
+}
+
+/// `norm(x) W + b + residual`, against burn's own operators.
 #[test]
-fn activations() {
-    let (x, dy) = (normals(1, 60), normals(2, 60));
-    for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Silu, Activation::Relu] {
-        let (mut out, mut dx) = (vec![f64::NAN; 60], vec![f64::NAN; 60]);
-        kind.forward(&mut out, &wide(&x));
-        kind.backward(&mut dx, &wide(&dy), &wide(&x));
-        let input = leaf(&x, [3, 4, 5]);
-        let found = ops::activation(kind, input.clone());
-        assert_eq!(found.dims(), [3, 4, 5]);
-        assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
-        assert_close("dx", &gradient(&input, &pull_back(found, &dy)), &dx, ROUNDING);
+fn linears() {
+    let [x, scale, shift, weight, bias, residual] =
+        [(1, 60), (2, 5), (3, 5), (4, 20), (5, 4), (6, 48)].map(|(stream, n)| normals(stream, n));
+    let tensors = || {
+        let x = leaf(&x, [3, 4, 5]);
+        (
+            x,
+            leaf(&scale, [5]),
+            leaf(&shift, [5]),
+            leaf(&weight, [5, 4]),
+            leaf(&bias, [4]),
+            leaf(&residual, [3, 4, 4]),
+        )
+    };
+    let dy = normals(7, 48);
+    let (x1, scale1, shift1, weight1, bias1, residual1) = tensors();
+    let norm = layer_norm(&scale1, Some(&shift1));
+    let found = ops::linear(x1.clone(), Some(norm), layer(&weight1, &bias1), Some(residual1.clone()));
+    assert_eq!(found.dims(), [3, 4, 4]);
+    let (x2, scale2, shift2, weight2, bias2, residual2) = tensors();
+    let normed = ops::norm(x2.clone(), layer_norm(&scale2, Some(&shift2)));
+    let expected = normed.matmul(weight2.clone().unsqueeze()) + bias2.clone().unsqueeze() + residual2.clone();
+    assert_close("out", &to_vec(found.clone().inner()), &wide(&to_vec(expected.clone().inner())), ROUNDING);
+    let (found, expected) = (pull_back(found, &dy), pull_back(expected, &dy));
+    assert_close("dx", &gradient(&x1, &found), &wide(&gradient(&x2, &expected)), ROUNDING);
+    assert_close("residual", &gradient(&residual1, &found), &wide(&dy), ROUNDING);
+    assert_close("weight", &gradient(&weight1, &found), &wide(&gradient(&weight2, &expected)), ROUNDING);
+    for (found1, expected2) in [(&scale1, &scale2), (&shift1, &shift2), (&bias1, &bias2)] {
+        assert_close("vector", &gradient(found1, &found), &wide(&gradient(expected2, &expected)), ROUNDING);
+    }
+    assert_close("residual", &gradient(&residual2, &expected), &wide(&dy), ROUNDING);
+}
+
+/// Plain and gated, against burn's own products and the kernel's activation.
+#[test]
+fn feed_forwards() {
+    for gated in [false, true] {
+        let sizes = [(1, 60), (2, 5), (3, 35), (4, 7), (5, 35), (6, 7), (7, 35), (8, 5)];
+        let [x, scale, gate, gate_bias, up, up_bias, down, down_bias] =
+            sizes.map(|(stream, n)| normals(stream, n));
+        let x1 = leaf(&x, [3, 4, 5]);
+        let [gate1, up1] = [&gate, &up].map(|weight| leaf(weight, [5, 7]));
+        let [gate_bias1, up_bias1] = [&gate_bias, &up_bias].map(|bias| leaf(bias, [7]));
+        let (scale1, down1, down_bias1) = (leaf(&scale, [5]), leaf(&down, [7, 5]), leaf(&down_bias, [5]));
+        let layers = FeedForwardParameters {
+            gate: gated.then(|| layer(&gate1, &gate_bias1)),
+            up: layer(&up1, &up_bias1),
+            down: layer(&down1, &down_bias1),
+        };
+        let norm = layer_norm(&scale1, None);
+        let found = ops::feed_forward(Activation::Relu, true, x1.clone(), Some(norm), layers);
+
+        let dy = normals(9, 60);
+        let normed = ops::norm(x1.clone(), layer_norm(&scale1, None));
+        let product = |x: &Tensor<3>, weight: &Tensor<2>, bias: &Tensor<1>| {
+            x.clone().matmul(weight.clone().unsqueeze()) + bias.clone().unsqueeze()
+        };
+        let (inner, activated) = (product(&normed, &up1, &up_bias1), product(&normed, &gate1, &gate_bias1));
+        let hidden = if gated { activated.clamp_min(0.0) * inner } else { inner.clamp_min(0.0) };
+        let expected = product(&hidden, &down1, &down_bias1) + x1.clone();
+        assert_close(
+            "out",
+            &to_vec(found.clone().inner()),
+            &wide(&to_vec(expected.clone().inner())),
+            ROUNDING,
+        );
+        let (found, expected) = (pull_back(found, &dy), pull_back(expected, &dy));
+        let same = |name: &str, found: Vec<f32>, expected: Vec<f32>| {
+            assert_close(name, &found, &wide(&expected), ROUNDING);
+        };
+        same("dx", gradient(&x1, &found), gradient(&x1, &expected));
+        for vector in [&scale1, &up_bias1, &down_bias1] {
+            same("vector", gradient(vector, &found), gradient(vector, &expected));
+        }
+        for matrix in [&up1, &down1] {
+            same("matrix", gradient(matrix, &found), gradient(matrix, &expected));
+        }
+        if gated {
+            same("gate", gradient(&gate1, &found), gradient(&gate1, &expected));
+            same("gate bias", gradient(&gate_bias1, &found), gradient(&gate_bias1, &expected));
+        }
     }
 }
 
@@ -73,7 +152,10 @@ fn norms() {
         let parameters = norm.backward(&mut dx, &wide(&dy), &wide(&x), &statistics);
 
         let (input, scale, bias) = (leaf(&x, [2, 3, width]), leaf(&scale, [width]), leaf(&bias, [width]));
-        let found = ops::norm(kind, eps, input.clone(), scale.clone(), has_bias.then(|| bias.clone()));
+        let found = ops::norm(
+            input.clone(),
+            NormParameters { kind, eps, scale: scale.clone(), bias: has_bias.then(|| bias.clone()) },
+        );
         assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
         let gradients = pull_back(found, &dy);
         assert_close("dx", &gradient(&input, &gradients), &dx, ROUNDING);
@@ -106,8 +188,9 @@ fn encodings() {
             let (position, head) = (offset + (row / heads % time) as i64, row % heads);
             let x = wide(&x[row * k..][..k]);
             let dy = wide(&dy[row * encoded..][..encoded]);
-            encoder.encode(Side::Key, head, position, &x, &mut out[row * encoded..][..encoded]);
-            encoder.vjp(Side::Key, head, position, &x, &dy, &mut dx[row * k..][..k], &mut d_params);
+            let out = &mut out[row * encoded..][..encoded];
+            encoder.encode(Side::Key, head, position, &x, out);
+            encoder.vjp(Side::Key, head, position, &x, out, &dy, &mut dx[row * k..][..k], &mut d_params);
         }
 
         let (input, parameters) = (leaf(&x, [batch, time, heads, k]), leaf(&params, [params.len()]));
@@ -184,20 +267,22 @@ fn cross_entropies() {
 fn views_are_read_as_they_are_seen() {
     let x = normals(1, 12);
     let transposed: Vec<f32> = (0..12).map(|at| x[at % 3 * 4 + at / 3]).collect();
-    let run = |x: Tensor<2>| ops::norm(NormKind::Layer, 1e-5, x, plain(&[2.0; 3], [3]), None);
+    let run = |x: Tensor<2>| ops::norm(x, layer_norm(&plain(&[2.0; 3], [3]), None));
     let expected = to_vec(run(plain(&transposed, [4, 3])));
     assert_eq!(bits(&to_vec(run(plain(&x, [3, 4]).transpose()))), bits(&expected));
     let input = leaf(&x, [3, 4]);
-    let found = ops::activation(Activation::Relu, input.clone().transpose());
-    let kept: Vec<f32> = x.iter().map(|&v| if v > 0.0 { 1.0 } else { 0.0 }).collect();
-    assert_eq!(gradient(&input, &pull_back(found, &[1.0; 12])), kept);
+    let scales = plain(&[1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0], [3, 3]);
+    let scales = LinearParameters { weight: scales, bias: None };
+    let found = ops::linear(input.clone().transpose(), None, scales, None);
+    let rows: Vec<f32> = (0..12).map(|at| (at / 4 + 1) as f32).collect();
+    assert_eq!(gradient(&input, &pull_back(found, &[1.0; 12])), rows);
 }
 
 /// Tracked and untracked inputs mix; only the tracked ones get gradients, and the values do not change.
 #[test]
 fn untracked_inputs_get_no_gradient() {
     let (x, scale, bias) = (normals(1, 12), normals(2, 4), normals(3, 4));
-    let run = |x, scale, bias| ops::norm(NormKind::Layer, 1e-5, x, scale, Some(bias));
+    let run = |x, scale, bias| ops::norm(x, layer_norm(&scale, Some(&bias)));
     let (free_scale, free_bias) = (plain(&scale, [4]), plain(&bias, [4]));
     let untracked = run(plain(&x, [3, 4]), free_scale.clone(), free_bias.clone());
     let input = leaf(&x, [3, 4]);
@@ -223,10 +308,10 @@ fn other_precisions_are_refused_by_name() {
     for (dtype, name) in [(DType::F64, "F64"), (DType::F16, "F16"), (DType::BF16, "BF16")] {
         let other = x.clone().cast(dtype);
         let expected = format!("operators take f32 tensors; this one is {name}");
-        let activation = refusal(&|| drop(ops::activation(Activation::Relu, other.clone())));
-        assert_eq!(activation, expected);
+        let dropout = Dropout::new(0.3, Rng::new(4, 5)).unwrap();
+        assert_eq!(refusal(&|| drop(ops::dropout(dropout, other.clone()))), expected);
         let scale = other.clone().slice([0..1, 0..4]).reshape([4]);
-        let norm = refusal(&|| drop(ops::norm(NormKind::Rms, 1e-5, x.clone(), scale.clone(), None)));
+        let norm = refusal(&|| drop(ops::norm(x.clone(), layer_norm(&scale, None))));
         assert_eq!(norm, expected, "the second input");
         let read = refusal(&|| drop(to_vec(other.clone())));
         assert!(read.contains("tensors here are f32"), "{read}");

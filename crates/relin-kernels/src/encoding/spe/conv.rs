@@ -382,6 +382,7 @@ impl<R: Real, S: Source<R>> Encoder<R> for Bound<R, S> {
         head: usize,
         position: i64,
         x: &[R],
+        _encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],

@@ -54,7 +54,7 @@ fn vjp(encoder: &dyn Encoder<f64>, side: Side, x: &[f64], d: &[f64], d_params: &
     for (batch, head) in (0..2).flat_map(|batch| (0..H).map(move |head| (batch, head))) {
         let (x, d) = (rows(x, K, batch, head), rows(d, R, batch, head));
         let mut part = vec![f64::NAN; T * K];
-        encoder.vjp(side, head, 0, &x, &d, &mut part, d_params);
+        encoder.vjp(side, head, 0, &x, &[], &d, &mut part, d_params);
         put(&mut d_x, K, batch, head, &part);
     }
     d_x

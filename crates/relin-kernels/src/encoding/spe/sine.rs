@@ -512,6 +512,7 @@ impl<R: Real> Encoder<R> for Bound<R> {
         head: usize,
         position: i64,
         x: &[R],
+        _encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],
