@@ -39,7 +39,7 @@ pub use grid::{Grid, GridConfig};
 pub use lrpe::{Lrpe, LrpeConfig};
 pub use orthogonal_group::{OrthogonalGroup, OrthogonalGroupConfig};
 pub use permuteformer::PermuteformerConfig;
-pub use presets::{NOT_YET_FUSED, PRESETS, Preset, preset};
+pub use presets::{PRESETS, Preset, preset};
 pub use signed_permutation::{SignedPermutation, SignedPermutationConfig};
 pub use spe::{ConvSpe, ConvSpeConfig, SineSpe, SineSpeConfig};
 pub use xpos::{Xpos, XposConfig};
@@ -54,12 +54,22 @@ pub enum Side {
 }
 
 /// Where an encoding stands relative to the feature map φ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// On q and k: the features are `φ(M q)`, of width `φ.feature_dim(K')`. SPE.
     BeforeFeatureMap,
-    /// On the features: `M φ(q)`, with φ from `K` to `K`. LRPE and all other deterministic encodings.
+    /// On the features: `M φ(q)`. LRPE and all other deterministic encodings.
     AfterFeatureMap,
+}
+
+impl Stage {
+    /// Width of the rows that the feature map takes, for q and k of width `key_dim`.
+    pub fn mapped_dim<R: Real>(self, key_dim: usize, encoding: &dyn Encoding<R>) -> usize {
+        match self {
+            Self::BeforeFeatureMap => encoding.encoded_dim(),
+            Self::AfterFeatureMap => key_dim,
+        }
+    }
 }
 
 /// Decay of a kernel with the distance `|lag|`.

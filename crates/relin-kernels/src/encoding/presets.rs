@@ -154,20 +154,6 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
-/// Presets that [`linear_attention`](crate::linear_attention) applies in its naive form alone: they act before φ, or
-/// decay.
-pub const NOT_YET_FUSED: &[&str] = &[
-    "sine-spe",
-    "sine-spe-ungated",
-    "sine-exact",
-    "conv-spe",
-    "conv-spe-ungated",
-    "permuteformer",
-    "xpos",
-    "decay",
-    "lrpe-decay",
-];
-
 /// The preset of that name, if there is one.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)

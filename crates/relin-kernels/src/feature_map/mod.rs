@@ -178,6 +178,14 @@ pub enum BoundFeatureMap<R> {
 }
 
 impl<R: FastMath> BoundFeatureMap<R> {
+    /// What was bound.
+    pub fn map(&self) -> FeatureMap {
+        match self {
+            Self::Elementwise { map, .. } => *map,
+            Self::Random(map) => FeatureMap::Random(map.options()),
+        }
+    }
+
     /// K.
     pub fn width(&self) -> usize {
         match self {

@@ -149,6 +149,11 @@ impl<R: FastMath> RandomMap<R> {
         Self { options, width, directions: directions.iter().map(|&w| R::from_f64(w * scale)).collect() }
     }
 
+    /// What it was made from.
+    pub fn options(&self) -> RandomFeatures {
+        self.options
+    }
+
     /// K.
     pub fn width(&self) -> usize {
         self.width

@@ -8,7 +8,7 @@ use super::LinearAttention;
 use super::border::{Border, KeysAndValues};
 use super::call::{Cotangent, chunks};
 use super::denominator::{SummedGradient, axpy};
-use super::head::{Head, Rows};
+use super::head::{Head, Rows, Scratch};
 use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
@@ -27,13 +27,13 @@ pub(super) struct QueryWorkspace<R> {
     /// `n × K'`.
     d_rows: Tile<R>,
     d_features: Vec<R>,
-    scratch: Vec<R>,
+    scratch: Scratch<R>,
 }
 
 impl<R: FastMath> QueryWorkspace<R> {
     pub fn new(attention: &LinearAttention<R>) -> Self {
         let (chunk, v) = (attention.chunk, attention.value_dim);
-        let features = || vec![R::ZERO; chunk * attention.key_dim()];
+        let features = || vec![R::ZERO; chunk * attention.middle_dim()];
         Self {
             rows: Rows::new(attention),
             out: Tile::new(chunk, v),
@@ -41,7 +41,7 @@ impl<R: FastMath> QueryWorkspace<R> {
             sums: vec![R::ZERO; chunk],
             d_rows: Tile::new(chunk, attention.encoded_dim()),
             d_features: features(),
-            scratch: features(),
+            scratch: Scratch::new(attention),
         }
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn backward_queries<R: FastMath>(
         product(d_rows, Part::Full, Onto::Zero, [Term::new(d_out, &s_t)]);
         product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(&rows.encoded, d_out)]);
         attention.add_weighted(sums, rows, &mut d_border.z);
-        let d_features = &mut d_features[..n * attention.key_dim()];
+        let d_features = &mut d_features[..n * attention.middle_dim()];
         let mut d_f = SummedGradient::new(attention, d_rows, d_features);
         (sums.iter().enumerate()).for_each(|(i, &d)| axpy(d, &border.z, d_f.row(i)));
         head.vjp(Side::Query, from, rows, d_rows, d_features, d_params, d_q, scratch);
@@ -122,18 +122,18 @@ pub(super) struct KeyWorkspace<R> {
     /// `n × V`.
     d_values: Tile<R>,
     d_features: Vec<R>,
-    scratch: Vec<R>,
+    scratch: Scratch<R>,
 }
 
 impl<R: FastMath> KeyWorkspace<R> {
     pub fn new(attention: &LinearAttention<R>) -> Self {
-        let features = || vec![R::ZERO; attention.chunk * attention.key_dim()];
+        let features = || vec![R::ZERO; attention.chunk * attention.middle_dim()];
         Self {
             kv: KeysAndValues::new(attention),
             d_keys: Tile::new(attention.chunk, attention.encoded_dim()),
             d_values: Tile::new(attention.chunk, attention.value_dim),
             d_features: features(),
-            scratch: features(),
+            scratch: Scratch::new(attention),
         }
     }
 }
@@ -157,7 +157,7 @@ pub(super) fn backward_keys<R: FastMath>(
         d_values.resize(n, attention.value_dim);
         product(d_values, Part::Full, Onto::Zero, [Term::new(&kv.keys.encoded, &d_border.s)]);
         (0..n).for_each(|i| d_v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]));
-        let d_features = &mut d_features[..n * attention.key_dim()];
+        let d_features = &mut d_features[..n * attention.middle_dim()];
         let mut d_g = SummedGradient::new(attention, d_keys, d_features);
         (0..n).for_each(|i| axpy(R::ONE, &d_border.z, d_g.row(i)));
         head.vjp(Side::Key, from, &mut kv.keys, d_keys, d_features, d_params, d_k, scratch);

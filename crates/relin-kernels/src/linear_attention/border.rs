@@ -53,10 +53,13 @@ impl<R: FastMath> Border<R> {
         sum
     }
 
-    /// Adds a chunk: `S += K̃^T V`, `z += Σ g`.
-    pub fn add(&mut self, attention: &LinearAttention<R>, keys: &Rows<R>, values: &Tile<R>) {
+    /// Adds a chunk: `S ← λ^n (S + K̃^T V)`, `z ← λ^n (z + Σ g)`.
+    pub fn add(&mut self, head: &Head<'_, R>, keys: &Rows<R>, values: &Tile<R>) {
         product(&mut self.s, Part::Full, Onto::Itself, [Term::transposed(&keys.encoded, values)]);
-        add_summed(attention, keys, &mut self.z);
+        add_summed(head.attention, keys, &mut self.z);
+        if let Some(fade) = head.fade {
+            fade.pass_border(keys.len(), self);
+        }
     }
 }
 
@@ -105,7 +108,7 @@ impl<R: FastMath> KeysAndValues<R> {
     pub fn add_all(&mut self, head: &Head<'_, R>, border: &mut Border<R>) {
         for (from, n) in chunks(head.tokens.len, head.attention.chunk) {
             self.load(head, from, n);
-            border.add(head.attention, &self.keys, &self.values);
+            border.add(head, &self.keys, &self.values);
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::bidirectional::{self, KeyWorkspace, QueryWorkspace};
 use super::border::{Border, KeysAndValues};
 use super::chunked::{self, BackwardTask, BackwardWorkspace, Workspace};
+use super::fade::Fade;
 use super::head::Head;
 use super::pieces::{Pieces, rows};
 use super::{Gradients, Inputs, LinearAttention, State};
@@ -21,6 +22,8 @@ use crate::segments::Segment;
 pub(super) struct Call<'a, R: FastMath> {
     pub attention: &'a LinearAttention<R>,
     pub encoder: &'a dyn Encoder<R>,
+    /// Of every head, or of none.
+    pub fades: &'a [Fade<R>],
     pub inputs: Inputs<'a, R>,
 }
 
@@ -177,10 +180,10 @@ impl<'a, R: FastMath> Call<'a, R> {
 
     /// One head of each piece, in the order of the tasks.
     fn heads<'p>(&'p self, pieces: &'p Pieces) -> impl Iterator<Item = Head<'a, R>> + 'p {
-        let Self { attention, encoder, inputs } = *self;
+        let Self { attention, encoder, fades, inputs } = *self;
         let head = move |task: usize| {
             let (tokens, head) = (pieces.segments[task / attention.heads], task % attention.heads);
-            Head { attention, encoder, inputs, head, tokens }
+            Head { attention, encoder, inputs, fade: fades.get(head), head, tokens }
         };
         (0..pieces.tasks()).map(head)
     }
@@ -219,7 +222,7 @@ impl<'a, R: FastMath> Call<'a, R> {
         let mut before: Vec<Border<R>> = Vec::with_capacity(sums.len());
         for task in 0..pieces.tasks() {
             before.push(match pieces.before(task) {
-                Some(previous) => before[previous].plus(&sums[previous]),
+                Some(previous) => self.passed(pieces, previous, &before[previous]).plus(&sums[previous]),
                 None => initial[pieces.owner(task)].clone(),
             });
         }
@@ -248,11 +251,20 @@ impl<'a, R: FastMath> Call<'a, R> {
         let last = self.borders(cotangent.d_state, batch);
         for task in (0..pieces.tasks()).rev() {
             after[task] = match pieces.after(task) {
-                Some(next) => after[next].plus(&sums[next]),
+                Some(next) => self.passed(pieces, next, &after[next]).plus(&sums[next]),
                 None => last[pieces.owner(task)].clone(),
             };
         }
         after
+    }
+
+    /// What a piece leaves of a state that was there before it, or of the gradient of one after it.
+    fn passed(&self, pieces: &Pieces, task: usize, border: &Border<R>) -> Border<R> {
+        let mut border = border.clone();
+        if let Some(fade) = self.fades.get(task % self.attention.heads) {
+            fade.pass_border(pieces.segments[task / self.attention.heads].len, &mut border);
+        }
+        border
     }
 
     /// The state after all keys.

@@ -11,7 +11,7 @@ use super::LinearAttention;
 use super::border::{Border, KeysAndValues, add_summed};
 use super::call::{Cotangent, HeadGradients, chunks};
 use super::denominator::SummedGradient;
-use super::head::{Head, Rows};
+use super::head::{Head, Rows, Scratch};
 use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
@@ -87,7 +87,7 @@ pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Ta
             let own = Term::lower(scores, &kv.values);
             product(values, Part::Full, Onto::Zero, [own, Term::new(&queries.encoded, &border.s)]);
             attention.divide(&sums[..n], values, from, out);
-            border.add(attention, &kv.keys, &kv.values);
+            border.add(head, &kv.keys, &kv.values);
         }
     }
 }
@@ -127,9 +127,9 @@ pub(super) struct BackwardWorkspace<R: FastMath> {
     d_values: Tile<R>,
     /// `V × K'`, transpose of the gradient of S after the chunk.
     d_state_t: Tile<R>,
-    /// `[n, K]` each: the normaliser's gradients for un-encoded features.
+    /// `[n, L]` each: the normaliser's gradients for un-encoded features.
     d_features: [Vec<R>; 2],
-    scratch: Vec<R>,
+    scratch: Scratch<R>,
     /// `S^T` and z before each chunk.
     borders: Vec<Border<R>>,
 }
@@ -137,7 +137,7 @@ pub(super) struct BackwardWorkspace<R: FastMath> {
 impl<R: FastMath> BackwardWorkspace<R> {
     pub fn new(attention: &LinearAttention<R>) -> Self {
         let (chunk, k, v) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
-        let features = || vec![R::ZERO; chunk * attention.key_dim()];
+        let features = || vec![R::ZERO; chunk * attention.middle_dim()];
         Self {
             forward: Workspace::new(attention),
             values_t: Tile::new(v, chunk),
@@ -148,7 +148,7 @@ impl<R: FastMath> BackwardWorkspace<R> {
             d_values: Tile::new(chunk, v),
             d_state_t: Tile::new(v, k),
             d_features: [features(), features()],
-            scratch: features(),
+            scratch: Scratch::new(attention),
             borders: Vec::new(),
         }
     }
@@ -182,6 +182,9 @@ impl<R: FastMath> BackwardWorkspace<R> {
                 );
                 after.z.copy_from_slice(&before.z);
                 add_summed(attention, keys, &mut after.z);
+                if let Some(fade) = task.head.fade {
+                    fade.pass_transposed(n, &mut after.s, &mut after.z);
+                }
             }
         }
     }
@@ -226,6 +229,9 @@ fn chunk_backward<R: FastMath>(
     let attention = head.attention;
     let BackwardWorkspace { forward, values_t, d_out, d_scores, d_queries, d_keys, d_values, .. } = workspace;
     let before = &workspace.borders[border];
+    if let Some(fade) = head.fade {
+        fade.pass_border(n, d_border);
+    }
     forward.load(head, from, n, &before.z);
     head.load_output(cotangent.out, from, n, &mut forward.out);
     head.load_output(cotangent.d_out, from, n, d_out);
@@ -249,7 +255,7 @@ fn chunk_backward<R: FastMath>(
         gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);
     }
 
-    let [d_f, d_g] = workspace.d_features.each_mut().map(|d| &mut d[..n * attention.key_dim()]);
+    let [d_f, d_g] = workspace.d_features.each_mut().map(|d| &mut d[..n * attention.middle_dim()]);
     let rows = [&forward.queries, &forward.kv.keys];
     let d_sums = &forward.sums[..n];
     attention.causal_sums_vjp(
@@ -283,6 +289,9 @@ pub(super) fn backward_to_state<R: FastMath>(
         head.load_output(cotangent.d_out, from, n, d_out);
         let d_sums = &mut forward.sums[..n];
         attention.divide_vjp(d_sums, &forward.out, d_out);
+        if let Some(fade) = head.fade {
+            forward.queries.pass(fade, attention, from);
+        }
         product(
             &mut d_border.s,
             Part::Full,
@@ -291,5 +300,8 @@ pub(super) fn backward_to_state<R: FastMath>(
         );
         attention.add_weighted(d_sums, &forward.queries, &mut d_border.z);
         add_summed(attention, &forward.kv.keys, &mut z);
+        if let Some(fade) = head.fade {
+            fade.pass(n, [&mut *z].into_iter());
+        }
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::encoding::Absent;
+    use crate::encoding::{Absent, Stage};
     use crate::feature_map::FeatureMap;
     use crate::linear_attention::Normalizer;
     use crate::segments::dense;
@@ -94,8 +94,9 @@ mod tests {
 
     fn attention() -> LinearAttention<f32> {
         LinearAttention {
-            feature_map: FeatureMap::Elu1,
+            feature_map: FeatureMap::Elu1.bind(K as usize),
             encoding: Arc::new(Absent::new(K as usize)),
+            stage: Stage::AfterFeatureMap,
             normalizer: Normalizer::Plain,
             eps: 1e-6,
             heads: H as usize,

@@ -114,16 +114,16 @@ impl<R: FastMath> LinearAttention<R> {
 /// Where a gradient for the normaliser's features is added: to that of the encoded rows, or to a buffer of its own.
 pub(super) enum SummedGradient<'a, R> {
     Encoded(&'a mut Tile<R>),
-    /// `[n, K]`.
+    /// `[n, L]`.
     Plain(&'a mut [R], usize),
 }
 
 impl<'a, R: FastMath> SummedGradient<'a, R> {
     /// Clears `features` if the gradient goes there.
     pub fn new(attention: &LinearAttention<R>, encoded: &'a mut Tile<R>, features: &'a mut [R]) -> Self {
-        if attention.normalizer == Normalizer::Plain {
+        if attention.sums_plain_features() {
             features.fill(R::ZERO);
-            return Self::Plain(features, attention.key_dim());
+            return Self::Plain(features, attention.middle_dim());
         }
         Self::Encoded(encoded)
     }

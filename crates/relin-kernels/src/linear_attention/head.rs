@@ -1,10 +1,11 @@
 //! One sequence and one head of a call: its rows on their way through φ and the encoding, and back.
 
-use super::{Inputs, LinearAttention, Normalizer};
+use super::fade::Fade;
+use super::{Inputs, LinearAttention};
 use crate::columns::Columns;
-use crate::encoding::{Encoder, Side};
+use crate::encoding::{Encoder, Side, Stage};
 use crate::fast_math::FastMath;
-use crate::feature_map::FeatureMap;
+use crate::feature_map::{BoundFeatureMap, FeatureMap};
 use crate::segments::Segment;
 use crate::simd::{dispatch, prefetch};
 use crate::tiles::Tile;
@@ -15,6 +16,7 @@ pub(super) struct Head<'a, R: FastMath> {
     pub attention: &'a LinearAttention<R>,
     pub encoder: &'a dyn Encoder<R>,
     pub inputs: Inputs<'a, R>,
+    pub fade: Option<&'a Fade<R>>,
     pub head: usize,
     pub tokens: Segment,
 }
@@ -22,9 +24,10 @@ pub(super) struct Head<'a, R: FastMath> {
 /// A chunk of queries or keys.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
-    /// `[n, K]`.
-    /// `[n, K]`, after φ.
-    features: Vec<R>,
+    /// `[n, K]`, as given; only where what comes first cannot read them from where they lie.
+    raw: Vec<R>,
+    /// Between φ and the encoding, whichever comes first: `[n, L]`.
+    middle: Vec<R>,
     /// `n × K'`.
     pub encoded: Tile<R>,
     n: usize,
@@ -33,8 +36,10 @@ pub(super) struct Rows<R> {
 impl<R: FastMath> Rows<R> {
     /// Room for a chunk.
     pub fn new(attention: &LinearAttention<R>) -> Self {
+        let room = |width: usize| vec![R::ZERO; attention.chunk * width];
         Self {
-            features: vec![R::ZERO; attention.chunk * attention.key_dim()],
+            raw: room(attention.key_dim()),
+            middle: room(attention.middle_dim()),
             encoded: Tile::new(attention.chunk, attention.encoded_dim()),
             n: 0,
         }
@@ -48,10 +53,18 @@ impl<R: FastMath> Rows<R> {
     /// The features that the normaliser sums, of row `i`: `Z` of them.
     #[inline(always)]
     pub fn summed(&self, attention: &LinearAttention<R>, i: usize) -> &[R] {
-        match attention.normalizer {
-            Normalizer::Encoded => &self.encoded.row(i)[..attention.encoded_dim()],
-            Normalizer::Plain => &self.features[i * attention.key_dim()..][..attention.key_dim()],
-            Normalizer::None => &[],
+        if attention.sums_plain_features() {
+            let width = attention.middle_dim();
+            return &self.middle[i * width..][..width];
+        }
+        &self.encoded.row(i)[..attention.normalizer_dim()]
+    }
+
+    /// Multiplies the rows by `λ^n`, whatever power they carry.
+    pub fn pass(&mut self, fade: &Fade<R>, attention: &LinearAttention<R>, n: usize) {
+        fade.pass(n, self.encoded.rows_mut().take(self.n));
+        if attention.sums_plain_features() {
+            fade.pass(n, self.middle.chunks_mut(attention.middle_dim()).take(self.n));
         }
     }
 }
@@ -59,16 +72,46 @@ impl<R: FastMath> Rows<R> {
 impl<R: FastMath> Head<'_, R> {
     /// Rows `from .. from + n` of queries or keys, counted from the segment's start.
     pub fn load(&self, side: Side, from: usize, n: usize, rows: &mut Rows<R>) {
-        let (k, encoded_dim) = (self.attention.key_dim(), self.attention.encoded_dim());
-        let Rows { features, encoded, .. } = rows;
-        let features = &mut features[..n * k];
-        let (raw, stride) = self.strided(self.tensor(side), k, from);
-        self.attention.feature_map.apply_strided(k, raw, stride, features);
+        let attention = self.attention;
+        let (k, width) = (attention.key_dim(), attention.encoded_dim());
+        let Rows { raw, middle, encoded, .. } = rows;
+        let (raw, middle) = (&mut raw[..n * k], &mut middle[..n * attention.middle_dim()]);
         let position = self.tokens.offset + from as i64;
-        encoded
-            .write_rows(n, encoded_dim, |out| self.encoder.encode(side, self.head, position, features, out));
+        match attention.stage {
+            Stage::AfterFeatureMap => {
+                self.map(side, from, raw, middle);
+                encoded
+                    .write_rows(n, width, |out| self.encoder.encode(side, self.head, position, middle, out));
+            }
+            Stage::BeforeFeatureMap => {
+                self.gather(self.tensor(side), k, from, raw);
+                self.encoder.encode(side, self.head, position, raw, middle);
+                encoded.write_rows(n, width, |out| attention.feature_map.apply(side, middle, out));
+            }
+        }
         rows.n = n;
+        if let Some(fade) = self.fade {
+            fade.apply(side, 0, rows.encoded.rows_mut().take(n));
+            if attention.sums_plain_features() {
+                fade.apply(side, 0, rows.middle.chunks_mut(attention.middle_dim()).take(n));
+            }
+        }
         self.prefetch(self.tensor(side), k, from);
+    }
+
+    /// φ of rows as given, which are gathered into `raw` if it takes them so.
+    fn map(&self, side: Side, from: usize, raw: &mut [R], features: &mut [R]) {
+        let k = self.attention.key_dim();
+        match &self.attention.feature_map {
+            BoundFeatureMap::Elementwise { map, .. } => {
+                let (tensor, stride) = self.strided(self.tensor(side), k, from);
+                map.apply_strided(k, tensor, stride, features);
+            }
+            BoundFeatureMap::Random(map) => {
+                self.gather(self.tensor(side), k, from, raw);
+                map.apply(side, raw, features);
+            }
+        }
     }
 
     /// Asks the memory for the rows of the chunk after `from`, to be loaded when the other heads have had their turn.
@@ -96,40 +139,78 @@ impl<R: FastMath> Head<'_, R> {
         rows.write_rows(n, v, |rows| self.gather(tensor, v, from, rows));
     }
 
-    /// Gradient through the encoding and φ, from the encoded rows (and, with the normaliser `plain`, `d_features`) to
-    /// the rows as given, which it writes to `d_raw`. Uses up `rows`.
+    /// Gradient through the encoding and φ, from the encoded rows (and, where the normaliser sums plain features,
+    /// `d_features`) to the rows as given, which it writes to `d_raw`. Uses up `rows`.
     pub fn vjp(
         &self,
         side: Side,
         from: usize,
         rows: &mut Rows<R>,
         d_encoded: &mut Tile<R>,
-        d_features: &[R],
+        d_features: &mut [R],
         d_params: &mut [f64],
         d_raw: &mut Columns<'_, R>,
-        scratch: &mut [R],
+        scratch: &mut Scratch<R>,
     ) {
-        let (k, encoded_dim, n) = (self.attention.key_dim(), self.attention.encoded_dim(), rows.n);
-        let d = &mut scratch[..n * k];
-        let features = &rows.features[..n * k];
+        let (attention, n) = (self.attention, rows.n);
+        self.fade_vjp(side, rows, d_encoded, d_features);
+        let (k, middle_dim, width) = (attention.key_dim(), attention.middle_dim(), attention.encoded_dim());
+        let (d_middle, d_x) = (&mut scratch.middle[..n * middle_dim], &mut scratch.raw[..n * k]);
+        let (raw, middle) = (&rows.raw[..n * k], &rows.middle[..n * middle_dim]);
+        let (encoded, d_encoded) = (rows.encoded.pack_rows(n, width), d_encoded.pack_rows(n, width));
         let position = self.tokens.offset + from as i64;
-        let encoded = rows.encoded.pack_rows(n, encoded_dim);
-        let d_encoded = d_encoded.pack_rows(n, encoded_dim);
-        self.encoder.vjp(side, self.head, position, features, encoded, d_encoded, d, d_params);
-        if self.attention.normalizer == Normalizer::Plain {
-            dispatch(
-                #[inline(always)]
-                || {
-                    for (d, &more) in d.iter_mut().zip(d_features) {
-                        *d += more;
-                    }
-                },
-            );
-        }
-        let (raw, stride) = self.strided(self.tensor(side), k, from);
-        self.attention.feature_map.vjp_strided(k, raw, stride, features, d);
+        let d = match attention.stage {
+            Stage::AfterFeatureMap => {
+                self.encoder.vjp(side, self.head, position, middle, encoded, d_encoded, d_middle, d_params);
+                if attention.sums_plain_features() {
+                    add(d_middle, d_features);
+                }
+                self.map_vjp(side, from, raw, middle, d_middle, d_x)
+            }
+            Stage::BeforeFeatureMap => {
+                attention.feature_map.vjp(side, middle, encoded, d_encoded, d_middle);
+                self.encoder.vjp(side, self.head, position, raw, middle, d_middle, d_x, d_params);
+                d_x
+            }
+        };
         for (i, d) in d.chunks(k).enumerate() {
             d_raw.row(from + i).copy_from_slice(d);
+        }
+    }
+
+    /// Through [`map`](Self::map), from `d_features`, in place or to `d_x`.
+    fn map_vjp<'d>(
+        &self,
+        side: Side,
+        from: usize,
+        raw: &[R],
+        features: &[R],
+        d_features: &'d mut [R],
+        d_x: &'d mut [R],
+    ) -> &'d [R] {
+        let k = self.attention.key_dim();
+        match &self.attention.feature_map {
+            BoundFeatureMap::Elementwise { map, .. } => {
+                let (raw, stride) = self.strided(self.tensor(side), k, from);
+                map.vjp_strided(k, raw, stride, features, d_features);
+                d_features
+            }
+            BoundFeatureMap::Random(map) => {
+                map.vjp(side, raw, features, d_features, d_x);
+                d_x
+            }
+        }
+    }
+
+    /// Takes the decay out of rows, and brings it into their gradients.
+    fn fade_vjp(&self, side: Side, rows: &mut Rows<R>, d_encoded: &mut Tile<R>, d_features: &mut [R]) {
+        let Some(fade) = self.fade else { return };
+        let (n, middle_dim) = (rows.n, self.attention.middle_dim());
+        fade.undo(side, rows.encoded.rows_mut().take(n));
+        fade.apply(side, 0, d_encoded.rows_mut().take(n));
+        if self.attention.sums_plain_features() {
+            fade.undo(side, rows.middle.chunks_mut(middle_dim).take(n));
+            fade.apply(side, 0, d_features.chunks_mut(middle_dim));
         }
     }
 
@@ -151,4 +232,27 @@ impl<R: FastMath> Head<'_, R> {
         let (tensor, stride) = self.strided(tensor, width, from);
         FeatureMap::Identity.apply_strided(width, tensor, stride, rows);
     }
+}
+
+/// Room for gradients of a chunk's rows.
+#[derive(Debug)]
+pub(super) struct Scratch<R> {
+    /// `[n, L]`.
+    middle: Vec<R>,
+    /// `[n, K]`.
+    raw: Vec<R>,
+}
+
+impl<R: FastMath> Scratch<R> {
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        let room = |width: usize| vec![R::ZERO; attention.chunk * width];
+        Self { middle: room(attention.middle_dim()), raw: room(attention.key_dim()) }
+    }
+}
+
+fn add<R: FastMath>(sum: &mut [R], more: &[R]) {
+    dispatch(
+        #[inline(always)]
+        || sum.iter_mut().zip(more).for_each(|(sum, &more)| *sum += more),
+    );
 }

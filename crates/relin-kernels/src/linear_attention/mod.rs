@@ -28,6 +28,7 @@ mod call;
 mod chunked;
 mod cost;
 mod denominator;
+mod fade;
 mod head;
 pub mod naive;
 mod pieces;
@@ -37,11 +38,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::Encoding;
+use crate::encoding::{Decay, Encoding, Stage};
 use crate::fast_math::FastMath;
-use crate::feature_map::FeatureMap;
+use crate::feature_map::BoundFeatureMap;
 use crate::segments::Mask;
 use call::{Call, Cotangent};
+use fade::Fade;
 
 /// What the weighted sum of values is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,9 +61,11 @@ pub enum Normalizer {
 #[derive(Clone, Debug)]
 pub struct LinearAttention<R: FastMath> {
     /// φ.
-    pub feature_map: FeatureMap,
-    /// The encoding, from `K` to `K'`; it acts on the features.
+    pub feature_map: BoundFeatureMap<R>,
+    /// The encoding.
     pub encoding: Arc<dyn Encoding<R>>,
+    /// Whether it acts on q and k or on their features; [`Encoding::stage`] says where it belongs.
+    pub stage: Stage,
     /// The denominator.
     pub normalizer: Normalizer,
     /// ε of the denominator.
@@ -123,22 +127,41 @@ pub struct Gradients<R> {
 }
 
 impl<R: FastMath> LinearAttention<R> {
-    /// `K`.
+    /// `K`, the width of q and k.
     pub fn key_dim(&self) -> usize {
-        self.encoding.key_dim()
+        match self.stage {
+            Stage::AfterFeatureMap => self.feature_map.width(),
+            Stage::BeforeFeatureMap => self.encoding.key_dim(),
+        }
     }
 
-    /// `K'`.
+    /// `K'`, the width of the rows whose inner products are the scores.
     pub fn encoded_dim(&self) -> usize {
-        self.encoding.encoded_dim()
+        match self.stage {
+            Stage::AfterFeatureMap => self.encoding.encoded_dim(),
+            Stage::BeforeFeatureMap => self.feature_map.feature_dim(),
+        }
+    }
+
+    /// `L`, the width between φ and the encoding.
+    fn middle_dim(&self) -> usize {
+        match self.stage {
+            Stage::AfterFeatureMap => self.encoding.key_dim(),
+            Stage::BeforeFeatureMap => self.encoding.encoded_dim(),
+        }
+    }
+
+    /// Whether the normaliser sums features that the encoding has not touched. Where it acts before φ there are none.
+    fn sums_plain_features(&self) -> bool {
+        self.normalizer == Normalizer::Plain && self.stage == Stage::AfterFeatureMap
     }
 
     /// `Z`, the width of the normaliser's key features.
     pub fn normalizer_dim(&self) -> usize {
         match self.normalizer {
-            Normalizer::Encoded => self.encoded_dim(),
-            Normalizer::Plain => self.key_dim(),
             Normalizer::None => 0,
+            Normalizer::Plain if self.sums_plain_features() => self.middle_dim(),
+            _ => self.encoded_dim(),
         }
     }
 
@@ -178,8 +201,9 @@ impl<R: FastMath> LinearAttention<R> {
             inputs.q.len() * self.value_dim,
             "out has not [N, H, V] elements"
         );
-        let encoder = self.encoding.bind(inputs.params);
-        let call = Call { attention: self, encoder: &*encoder, inputs };
+        let (attention, encoder) = (self.with_fitting_chunk(), self.encoding.bind(inputs.params));
+        let fades = Fade::of_heads(&attention);
+        let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };
         match mask {
             Mask::Causal { queries, .. } => call.causal_forward(queries, out),
             Mask::Full { queries, keys } => call.full_forward(queries, keys, out),
@@ -209,8 +233,9 @@ impl<R: FastMath> LinearAttention<R> {
             inputs.q.len() * self.value_dim,
             "out has not [N, H, V] elements"
         );
-        let encoder = self.encoding.bind(inputs.params);
-        let call = Call { attention: self, encoder: &*encoder, inputs };
+        let (attention, encoder) = (self.with_fitting_chunk(), self.encoding.bind(inputs.params));
+        let fades = Fade::of_heads(&attention);
+        let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };
         let cotangent = Cotangent { out, d_out, d_state };
         match mask {
             Mask::Causal { queries, .. } => call.causal_backward(queries, cotangent),
@@ -221,6 +246,15 @@ impl<R: FastMath> LinearAttention<R> {
     fn check(&self, mask: Mask<'_>, inputs: Inputs<'_, R>) {
         let (h, k, v) = (self.heads, self.key_dim(), self.value_dim);
         assert!(self.chunk > 0, "the chunk length is 0");
+        let (first, second) = match self.stage {
+            Stage::AfterFeatureMap => (self.feature_map.feature_dim(), self.encoding.key_dim()),
+            Stage::BeforeFeatureMap => (self.encoding.encoded_dim(), self.feature_map.width()),
+        };
+        assert_eq!(first, second, "the feature map and the encoding differ in the width between them");
+        assert!(
+            mask.is_causal() || (0..h).all(|head| self.encoding.decay(head) == Decay::None),
+            "λ^|lag| is no product of a query's part and a key's part: a decay needs a causal mask"
+        );
         assert_eq!(inputs.q.len() % (h * k), 0, "q has not [N, {h}, {k}] elements but {}", inputs.q.len());
         assert_eq!(inputs.k.len() % (h * k), 0, "k has not [N, {h}, {k}] elements but {}", inputs.k.len());
         assert_eq!(inputs.v.len() * k, inputs.k.len() * v, "v and k differ in their number of tokens");

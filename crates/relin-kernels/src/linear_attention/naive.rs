@@ -1,6 +1,6 @@
 //! The equation as printed, in double precision and O(T²): the truth for every other form.
 
-use super::{Inputs, LinearAttention, Normalizer, Output, State};
+use super::{Inputs, LinearAttention, Normalizer, Output};
 use crate::encoding::{Decay, Encoder, Side, Stage};
 use crate::feature_map::BoundFeatureMap;
 use crate::segments::{Mask, Segment};
@@ -16,16 +16,13 @@ use crate::segments::{Mask, Segment};
 /// O(T²K²) a head.
 pub fn forward(attention: &LinearAttention<f64>, mask: Mask<'_>, inputs: Inputs<'_, f64>) -> Output<f64> {
     let mut out = vec![0.0; inputs.q.len() / attention.key_dim() * attention.value_dim];
-    let mut state = inputs.initial.cloned().unwrap_or_else(|| zero_state(attention, mask.queries().len()));
+    let mut state = inputs.initial.cloned().unwrap_or_else(|| attention.zero_state(mask.queries().len()));
     let encoder = attention.encoding.bind(inputs.params);
-    let map = attention.feature_map.bind(match attention.encoding.stage() {
-        Stage::AfterFeatureMap => attention.key_dim(),
-        Stage::BeforeFeatureMap => attention.encoded_dim(),
-    });
+    let map = &attention.feature_map;
     for (row, (&queries, &keys)) in mask.queries().iter().zip(mask.keys()).enumerate() {
         for head in 0..attention.heads {
             let decay = attention.encoding.decay(head);
-            let (encoder, map, causal) = (&*encoder, &map, mask.is_causal());
+            let (encoder, causal) = (&*encoder, mask.is_causal());
             let sequence =
                 Sequence { attention, encoder, map, decay, inputs, row, head, queries, keys, causal };
             for s in 0..queries.len {
@@ -36,28 +33,6 @@ pub fn forward(attention: &LinearAttention<f64>, mask: Mask<'_>, inputs: Inputs<
         }
     }
     Output { out, state }
-}
-
-/// `K'` and `Z` of the state, which hold features of the encoded rows where the encoding acts before φ.
-fn state_widths(attention: &LinearAttention<f64>) -> (usize, usize) {
-    let encoded = match attention.encoding.stage() {
-        Stage::AfterFeatureMap => attention.encoded_dim(),
-        Stage::BeforeFeatureMap => attention.feature_map.feature_dim(attention.encoded_dim()),
-    };
-    let summed = match (attention.normalizer, attention.encoding.stage()) {
-        (Normalizer::None, _) => 0,
-        (Normalizer::Plain, Stage::AfterFeatureMap) => attention.key_dim(),
-        _ => encoded,
-    };
-    (encoded, summed)
-}
-
-/// The state before the first key, as this form lays it out: [`LinearAttention::zero_state`], with features of encoded rows
-/// where the encoding acts before the feature map.
-pub fn zero_state(attention: &LinearAttention<f64>, batch: usize) -> State<f64> {
-    let (encoded, summed) = state_widths(attention);
-    let rows = batch * attention.heads;
-    State { s: vec![0.0; rows * encoded * attention.value_dim], z: vec![0.0; rows * summed] }
 }
 
 struct Sequence<'a> {
@@ -82,7 +57,7 @@ impl Sequence<'_> {
         };
         let k = self.attention.key_dim();
         let x = &tensor[((segment.start + i) * self.attention.heads + self.head) * k..][..k];
-        match self.attention.encoding.stage() {
+        match self.attention.stage {
             Stage::AfterFeatureMap => self.map(side, x),
             Stage::BeforeFeatureMap => self.map(side, &self.encoded(side, segment.offset + i as i64, x)),
         }
@@ -100,14 +75,14 @@ impl Sequence<'_> {
     }
 
     fn encoded(&self, side: Side, position: i64, x: &[f64]) -> Vec<f64> {
-        let mut encoded = vec![0.0; self.attention.encoded_dim()];
+        let mut encoded = vec![0.0; self.attention.encoding.encoded_dim()];
         self.encoder.encode(side, self.head, position, x, &mut encoded);
         encoded
     }
 
     /// The features that enter the state.
     fn stored(&self, side: Side, position: i64, features: &[f64]) -> Vec<f64> {
-        match self.attention.encoding.stage() {
+        match self.attention.stage {
             Stage::AfterFeatureMap => self.encoded(side, position, features),
             Stage::BeforeFeatureMap => features.to_vec(),
         }
@@ -136,7 +111,7 @@ impl Sequence<'_> {
     /// A pair's encoded score, and its plain one: without the encoding, but with the decay.
     fn scores(&self, query: i64, key: i64, q: &[f64], k: &[f64]) -> (f64, f64) {
         let plain = self.decayed_dot(key - query, q, k);
-        match self.attention.encoding.stage() {
+        match self.attention.stage {
             Stage::BeforeFeatureMap => (plain, plain),
             Stage::AfterFeatureMap => {
                 let w = self.attention.encoding.kernel_between(self.inputs.params, self.head, query, key);
@@ -155,7 +130,7 @@ impl Sequence<'_> {
             return Sums { encoded: 0.0, plain: 0.0, values: vec![0.0; v] };
         };
         let at = self.row * self.attention.heads + self.head;
-        let (width, summed) = state_widths(self.attention);
+        let (width, summed) = (self.attention.encoded_dim(), self.attention.normalizer_dim());
         let (s, z) = (&initial.s[at * width * v..][..width * v], &initial.z[at * summed..][..summed]);
         let (encoded, lag) = (self.stored(Side::Query, position, q), self.keys.offset - 1 - position);
         let column = |j: usize| s.iter().skip(j).step_by(v).copied().collect::<Vec<_>>();
@@ -171,7 +146,8 @@ impl Sequence<'_> {
 
     fn add_to_state(&self, s: &mut [f64], z: &mut [f64]) {
         let at = self.row * self.attention.heads + self.head;
-        let (v, (width, summed)) = (self.attention.value_dim, state_widths(self.attention));
+        let v = self.attention.value_dim;
+        let (width, summed) = (self.attention.encoded_dim(), self.attention.normalizer_dim());
         let (s, z) = (&mut s[at * width * v..][..width * v], &mut z[at * summed..][..summed]);
         self.decay_rows(s, v);
         self.decay_rows(z, 1);

@@ -6,8 +6,9 @@
 //! the number of tokens as it does when every token is added to a long sum.
 
 use super::denominator::{axpy, dot};
+use super::fade::Fade;
 use super::{Inputs, LinearAttention, Normalizer, State};
-use crate::encoding::{Encoder, Side};
+use crate::encoding::{Encoder, Side, Stage};
 use crate::fast_math::FastMath;
 use crate::matmul::{Into, Mat, matmul};
 use crate::segments::{Mask, Segment};
@@ -20,12 +21,14 @@ pub struct Recurrent<R: FastMath> {
     attention: LinearAttention<R>,
     params: Vec<R>,
     encoder: Box<dyn Encoder<R>>,
+    /// Of every head, or of none.
+    fades: Vec<Fade<R>>,
     state: State<R>,
     waiting: Waiting<R>,
     /// Position of the next token.
     position: i64,
-    /// One token's queries and keys, `[H, K]` each, and encoded, `[H, K']` each.
-    features: [Vec<R>; 2],
+    /// One token's queries and keys: between φ and the encoding, `[H, L]` each, and after both, `[H, K']` each.
+    middle: [Vec<R>; 2],
     encoded: [Vec<R>; 2],
 }
 
@@ -72,7 +75,8 @@ impl<R: FastMath> Recurrent<R> {
     /// # Panics
     /// If the memory has as many tokens waiting as the attention has in a chunk, or more.
     pub fn new(attention: LinearAttention<R>, params: &[R], memory: Memory<R>) -> Self {
-        let (heads, k, encoded) = (attention.heads, attention.key_dim(), attention.encoded_dim());
+        let attention = attention.with_fitting_chunk().into_owned();
+        let (heads, middle, encoded) = (attention.heads, attention.middle_dim(), attention.encoded_dim());
         let two = |width: usize| [vec![R::ZERO; heads * width], vec![R::ZERO; heads * width]];
         Self {
             encoder: attention.encoding.bind(params),
@@ -80,7 +84,8 @@ impl<R: FastMath> Recurrent<R> {
             waiting: Waiting::new(&attention, &memory),
             state: memory.state,
             position: memory.position,
-            features: two(k),
+            fades: Fade::of_heads(&attention),
+            middle: two(middle),
             encoded: two(encoded),
             attention,
         }
@@ -101,7 +106,7 @@ impl<R: FastMath> Recurrent<R> {
     /// The state with all waiting tokens folded in: what [`LinearAttention::forward`] would have returned.
     pub fn state(&self) -> State<R> {
         let mut state = self.state.clone();
-        self.waiting.fold(&self.attention, &mut state);
+        self.waiting.fold(&self.attention, &self.fades, &mut state);
         state
     }
 
@@ -116,10 +121,9 @@ impl<R: FastMath> Recurrent<R> {
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
         self.encode(Side::Query, q);
         self.encode(Side::Key, k);
-        match self.attention.normalizer {
-            Normalizer::Encoded => axpy(R::ONE, &self.encoded[1], &mut self.waiting.z),
-            Normalizer::Plain => axpy(R::ONE, &self.features[1], &mut self.waiting.z),
-            Normalizer::None => {}
+        if self.attention.normalizer != Normalizer::None {
+            let plain = self.attention.sums_plain_features();
+            axpy(R::ONE, if plain { &self.middle[1] } else { &self.encoded[1] }, &mut self.waiting.z);
         }
         self.waiting.push(&self.attention, &self.encoded[1], v);
         for (head, out) in out.chunks_mut(self.attention.value_dim).enumerate() {
@@ -148,9 +152,25 @@ impl<R: FastMath> Recurrent<R> {
     }
 
     fn encode(&mut self, side: Side, raw: &[R]) {
-        let (features, encoded) = (&mut self.features[side as usize], &mut self.encoded[side as usize]);
-        self.attention.feature_map.apply(self.attention.key_dim(), raw, features);
-        self.encoder.encode_heads(side, self.attention.heads, self.position, features, encoded);
+        let (attention, position) = (&self.attention, self.position);
+        let (middle, encoded) = (&mut self.middle[side as usize], &mut self.encoded[side as usize]);
+        match attention.stage {
+            Stage::AfterFeatureMap => {
+                attention.feature_map.apply(side, raw, middle);
+                self.encoder.encode_heads(side, attention.heads, position, middle, encoded);
+            }
+            Stage::BeforeFeatureMap => {
+                self.encoder.encode_heads(side, attention.heads, position, raw, middle);
+                attention.feature_map.apply(side, middle, encoded);
+            }
+        }
+        let rows = encoded.chunks_mut(attention.encoded_dim()).zip(middle.chunks_mut(attention.middle_dim()));
+        for (fade, (encoded, middle)) in self.fades.iter().zip(rows) {
+            fade.apply(side, self.waiting.len, [encoded].into_iter());
+            if attention.sums_plain_features() {
+                fade.apply(side, self.waiting.len, [middle].into_iter());
+            }
+        }
     }
 
     fn output(&mut self, head: usize, out: &mut [R]) {
@@ -163,9 +183,11 @@ impl<R: FastMath> Recurrent<R> {
         weighted_rows(query, &state.s[head * encoded * width..], width, out, Into::Overwrite);
         weighted_rows(scores, &v[head * chunk * width..], width, out, Into::Accumulate);
         let f = match attention.normalizer {
-            Normalizer::Encoded => query,
-            Normalizer::Plain => &self.features[0][head * attention.key_dim()..][..attention.key_dim()],
             Normalizer::None => return,
+            _ if attention.sums_plain_features() => {
+                &self.middle[0][head * attention.middle_dim()..][..attention.middle_dim()]
+            }
+            _ => query,
         };
         let sum = dispatch(
             #[inline(always)]
@@ -176,7 +198,7 @@ impl<R: FastMath> Recurrent<R> {
     }
 
     fn fold(&mut self) {
-        self.waiting.fold(&self.attention, &mut self.state);
+        self.waiting.fold(&self.attention, &self.fades, &mut self.state);
         self.waiting.len = 0;
         self.waiting.z.fill(R::ZERO);
     }
@@ -225,7 +247,7 @@ impl<R: FastMath> Waiting<R> {
     }
 
     /// Adds the waiting tokens to a state.
-    fn fold(&self, attention: &LinearAttention<R>, state: &mut State<R>) {
+    fn fold(&self, attention: &LinearAttention<R>, fades: &[Fade<R>], state: &mut State<R>) {
         let (chunk, encoded, width) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
         if self.len == 0 {
             return;
@@ -236,5 +258,10 @@ impl<R: FastMath> Waiting<R> {
             matmul(s, Into::Accumulate, keys, Mat::new(v, self.len, width));
         }
         axpy(R::ONE, &self.z, &mut state.z);
+        let z_dim = attention.normalizer_dim();
+        for (head, fade) in fades.iter().enumerate() {
+            let s = &mut state.s[head * encoded * width..][..encoded * width];
+            fade.pass_state(self.len, s, width, &mut state.z[head * z_dim..][..z_dim]);
+        }
     }
 }

@@ -91,6 +91,17 @@ impl<R: Lanes> Tile<R> {
         &mut self.data_mut()[row * cols..][..cols]
     }
 
+    /// Distance of two rows.
+    pub fn stride(&self) -> usize {
+        self.cols
+    }
+
+    /// Every row, padding included.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [R]> {
+        let cols = self.cols;
+        self.data_mut().chunks_mut(cols.max(1))
+    }
+
     /// Becomes a copy of `source`.
     pub fn copy_from(&mut self, source: &Self) {
         self.resize(source.rows, source.cols);

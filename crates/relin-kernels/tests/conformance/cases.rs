@@ -5,11 +5,12 @@ use std::sync::Arc;
 use relin_kernels::encoding::grid::{Combine, GridConfig};
 use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs, Rotated};
 use relin_kernels::encoding::orthogonal_group::{GroupBasis, OrthogonalGroupConfig};
+use relin_kernels::encoding::preset;
 use relin_kernels::encoding::{
-    Encoding, EncodingConfig, LrpeConfig, NOT_YET_FUSED, PRESETS, Place, SignedPermutationConfig,
+    Decay, Encoding, EncodingConfig, LrpeConfig, PRESETS, Place, SignedPermutationConfig, Stage,
 };
 use relin_kernels::fast_math::FastMath;
-use relin_kernels::feature_map::FeatureMap;
+use relin_kernels::feature_map::{FeatureMap, RandomFeatures, RandomKernel};
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State};
 use relin_kernels::real::Real;
 use relin_kernels::rng::Rng;
@@ -23,9 +24,22 @@ pub const TIMES: [usize; 6] = [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7]
 
 pub const NORMALIZERS: [Normalizer; 3] = [Normalizer::Encoded, Normalizer::Plain, Normalizer::None];
 
-/// [`every_encoding`] that all forms of linear attention apply.
+/// [`every_encoding`], with little noise to draw.
 pub fn encodings() -> Vec<(String, EncodingConfig)> {
-    every_encoding().into_iter().filter(|(name, _)| !NOT_YET_FUSED.contains(&name.as_str())).collect()
+    let small = |(name, mut config)| {
+        match &mut config {
+            EncodingConfig::SineSpe(spe) => (spe.sines, spe.realizations) = (2, 4),
+            EncodingConfig::ConvSpe(spe) => (spe.kernel_size, spe.realizations) = (3, 4),
+            _ => {}
+        }
+        (name, config)
+    };
+    every_encoding().into_iter().map(small).collect()
+}
+
+/// Whether attention without a causal mask must refuse it.
+pub fn decays<R: FastMath>(attention: &LinearAttention<R>) -> bool {
+    (0..attention.heads).any(|head| attention.encoding.decay(head) != Decay::None)
 }
 
 /// Every preset, and the members of the families that no preset names.
@@ -170,6 +184,11 @@ impl Layout {
     }
 }
 
+/// The [`layouts`] that an attention accepts.
+pub fn layouts_for<R: FastMath>(attention: &LinearAttention<R>, time: usize) -> Vec<(String, Layout)> {
+    layouts(time).into_iter().filter(|(_, layout)| layout.causal || !decays(attention)).collect()
+}
+
 /// Dense batches at an offset, padded batches, packed sequences; causal and not, and unequal lengths where not.
 pub fn layouts(time: usize) -> Vec<(String, Layout)> {
     let padded = vec![
@@ -241,16 +260,64 @@ pub fn attention<R: FastMath>(
     feature_map: FeatureMap,
     normalizer: Normalizer,
 ) -> LinearAttention<R> {
-    let encoding = build(config);
+    let stage = build::<R>(config).stage();
+    attention_at(stage, config, feature_map, normalizer)
+}
+
+/// [`attention`] with the encoding before or after φ.
+pub fn attention_at<R: FastMath>(
+    stage: Stage,
+    config: &EncodingConfig,
+    feature_map: FeatureMap,
+    normalizer: Normalizer,
+) -> LinearAttention<R> {
+    let key_dim = match stage {
+        Stage::BeforeFeatureMap => KEY_DIM,
+        Stage::AfterFeatureMap => feature_map.feature_dim(KEY_DIM),
+    };
+    let encoding = config.build(Place { key_dim, heads: HEADS, layer: 1 }).unwrap();
     LinearAttention {
-        feature_map,
+        feature_map: feature_map.bind(stage.mapped_dim(KEY_DIM, &*encoding)),
         encoding,
+        stage,
         normalizer,
         eps: 1e-6,
         heads: HEADS,
         value_dim: VALUE_DIM,
         chunk: CHUNK,
     }
+}
+
+/// Encoding × feature map × normaliser, where each belongs and in unusual places.
+pub fn operators() -> Vec<(String, LinearAttention<f64>)> {
+    let usual = encodings().into_iter().flat_map(|(name, config)| {
+        FeatureMap::ALL
+            .map(|feature_map| (name.clone(), build::<f64>(&config).stage(), config.clone(), feature_map))
+    });
+    let random = |kernel, stabilize| {
+        FeatureMap::Random(RandomFeatures { kernel, stabilize, features: 8, ..RandomFeatures::default() })
+    };
+    let favor = [random(RandomKernel::Softmax, false), random(RandomKernel::Relu, false)];
+    let unusual = ["none", "rope", "lrpe-unitary", "lrpe-type3", "decay"].into_iter().flat_map(|name| {
+        let config = preset(name).unwrap().config();
+        let (before, after) = (Stage::BeforeFeatureMap, Stage::AfterFeatureMap);
+        let maps = [(before, FeatureMap::Elu1), (before, favor[0]), (after, favor[0]), (after, favor[1])];
+        maps.map(|(stage, feature_map)| (name.to_owned(), stage, config.clone(), feature_map))
+    });
+    let spe = ["sine-spe", "conv-spe"].into_iter().flat_map(|name| {
+        let (_, config) = encodings().into_iter().find(|(other, _)| other == name).unwrap();
+        let maps = [favor[0], random(RandomKernel::Softmax, true)];
+        maps.map(|feature_map| (name.to_owned(), Stage::BeforeFeatureMap, config.clone(), feature_map))
+    });
+    let cases = usual.chain(unusual).chain(spe);
+    cases
+        .flat_map(|(name, stage, config, feature_map)| {
+            NORMALIZERS.map(|normalizer| {
+                let name = format!("{name}, {stage:?}, {feature_map:?}, {normalizer:?}");
+                (name, attention_at(stage, &config, feature_map, normalizer))
+            })
+        })
+        .collect()
 }
 
 /// Root mean square of the difference relative to that of the expected values; NaN never passes.

@@ -1,7 +1,7 @@
 //! What a naive implementation gets wrong, one test a fact.
 
 use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs};
-use relin_kernels::encoding::{Encoding, Lrpe, LrpeConfig, Place, Side};
+use relin_kernels::encoding::{Encoding, Lrpe, LrpeConfig, Place, Side, Stage};
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
 use relin_kernels::segments::{Mask, dense};
@@ -90,7 +90,8 @@ fn fact_3_the_encoded_denominator_can_vanish_and_the_plain_one_cannot() {
     };
     let run = |normalizer| -> f64 {
         let attention = LinearAttention {
-            feature_map: FeatureMap::Elu1,
+            feature_map: FeatureMap::Elu1.bind(K),
+            stage: Stage::AfterFeatureMap,
             encoding: std::sync::Arc::new(lrpe(config.clone())),
             normalizer,
             eps: 1e-6,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use relin_kernels::encoding::lrpe::{Basis, Family, Pairs, Rotated};
-use relin_kernels::encoding::{Absent, Encoding, Lrpe, LrpeConfig, Place, Side};
+use relin_kernels::encoding::{Absent, Encoding, Lrpe, LrpeConfig, Place, Side, Stage};
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::recurrent::{Memory, Recurrent};
 use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, State};
@@ -172,7 +172,8 @@ fn angles_per_head() {
 
 fn plain(feature_map: FeatureMap, normalizer: Normalizer) -> LinearAttention<f64> {
     let encoding = Arc::new(Absent::new(K));
-    LinearAttention { feature_map, encoding, normalizer, eps: 1e-6, heads: H, value_dim: V, chunk: 16 }
+    let (feature_map, stage) = (feature_map.bind(K), Stage::AfterFeatureMap);
+    LinearAttention { feature_map, encoding, stage, normalizer, eps: 1e-6, heads: H, value_dim: V, chunk: 16 }
 }
 
 #[test]
@@ -316,10 +317,11 @@ fn worked_example() {
     let segments = dense(1, 3, 0);
     for (encoding, rows) in expected {
         let run = |normalizer, mask: Mask<'_>| {
-            let (feature_map, encoding) = (FeatureMap::Elu1, encoding.clone());
+            let (feature_map, encoding) = (FeatureMap::Elu1.bind(2), encoding.clone());
             let attention = LinearAttention {
                 feature_map,
                 encoding,
+                stage: Stage::AfterFeatureMap,
                 normalizer,
                 eps: 1e-6,
                 heads: 1,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relin_kernels::encoding::lrpe::Pairs;
 use relin_kernels::encoding::{
-    DecayConfig, Decaying, Encoding, EncodingConfig, Place, Side, Xpos, XposConfig,
+    DecayConfig, Decaying, Encoding, EncodingConfig, Place, Side, Stage, Xpos, XposConfig,
 };
 use relin_kernels::feature_map::{FeatureMap, RandomFeatures, RandomKernel, RandomMap};
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, naive};
@@ -121,8 +121,9 @@ fn lightning_decay() {
     let encoding: Arc<dyn Encoding<f64>> =
         Arc::new(Decaying::new(&config, Place { key_dim: K, heads: H, layer: 0 }).unwrap());
     let attention = LinearAttention {
-        feature_map: FeatureMap::Identity,
+        feature_map: FeatureMap::Identity.bind(K),
         encoding,
+        stage: Stage::AfterFeatureMap,
         normalizer: Normalizer::None,
         eps: 0.0,
         heads: H,
@@ -132,7 +133,7 @@ fn lightning_decay() {
     let [q, k, v] = ["q", "k", "v"].map(|name| inputs.get(&format!("N37.D16.{name}")));
     let segments = dense(B, T, 0);
     let inputs = Inputs { q: &q, k: &k, v: &v, params: &[], initial: None };
-    let out = naive::forward(&attention, Mask::causal(&segments), inputs).out;
+    let out = attention.forward(Mask::causal(&segments), inputs).out;
     let expected = transposed(&golden.get("N37.D16.lightning_decay.out_BHNM"), (H, T), V);
     assert_close("out", &out, &expected, F32_ROUNDING);
 }
@@ -146,8 +147,9 @@ fn the_naive_form_continues_from_its_state() {
         for normalizer in crate::cases::NORMALIZERS {
             let params = crate::cases::params(&*encoding);
             let attention = LinearAttention {
-                feature_map: FeatureMap::Elu1,
+                feature_map: FeatureMap::Elu1.bind(encoding.stage().mapped_dim(6, &*encoding)),
                 encoding: encoding.clone(),
+                stage: encoding.stage(),
                 normalizer,
                 eps: 1e-6,
                 heads: 2,

@@ -1,5 +1,6 @@
 //! What must not change a result: where positions start, padding, packing, where a sequence is split.
 
+use relin_kernels::encoding::Stage;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
 use relin_kernels::segments::{Mask, Segment, dense};
@@ -17,6 +18,10 @@ fn each(run: impl Fn(&str, LinearAttention<f64>)) {
 #[test]
 fn shifting_all_positions_changes_nothing() {
     each(|what, attention| {
+        // Before φ, the inner products are functions of the lag (of noise, in the mean), those of features are not.
+        if attention.stage == Stage::BeforeFeatureMap {
+            return;
+        }
         let (_, layout) = layouts(11).swap_remove(0);
         let data = Data::new(&attention, &layout, false, 5);
         let run = |offset| attention.forward(Mask::causal(&dense(2, 11, offset)), data.inputs()).out;

@@ -8,18 +8,11 @@ use relin_kernels::linear_attention::{LinearAttention, Normalizer, State, naive}
 use crate::cases::*;
 
 fn grid(run: impl Fn(&str, &LinearAttention<f64>, &Layout, &Data<f64>) + Sync) {
-    encodings().par_iter().for_each(|(name, config)| {
-        for feature_map in FeatureMap::ALL {
-            for normalizer in NORMALIZERS {
-                let attention = attention(config, feature_map, normalizer);
-                for (layout_name, layout) in TIMES.iter().flat_map(|&time| layouts(time)) {
-                    for with_state in [false, true] {
-                        let what = format!(
-                            "{name}, {feature_map:?}, {normalizer:?}, {layout_name}, state {with_state}"
-                        );
-                        run(&what, &attention, &layout, &Data::new(&attention, &layout, with_state, 11));
-                    }
-                }
+    operators().par_iter().for_each(|(name, attention)| {
+        for (layout_name, layout) in TIMES.iter().flat_map(|&time| layouts_for(attention, time)) {
+            for with_state in [false, true] {
+                let what = format!("{name}, {layout_name}, state {with_state}");
+                run(&what, attention, &layout, &Data::new(attention, &layout, with_state, 11));
             }
         }
     });
@@ -43,7 +36,7 @@ fn single_precision() {
         for normalizer in [Normalizer::Plain, Normalizer::None] {
             let exact = attention::<f64>(config, FeatureMap::Elu1, normalizer);
             let single = attention::<f32>(config, FeatureMap::Elu1, normalizer);
-            for (layout_name, layout) in layouts(3 * CHUNK + 7) {
+            for (layout_name, layout) in layouts_for(&exact, 3 * CHUNK + 7) {
                 let data = Data::new(&exact, &layout, true, 23).cast::<f32>();
                 let expected = naive::forward(&exact, layout.mask(), data.cast::<f64>().inputs());
                 let got = single.forward(layout.mask(), data.inputs());

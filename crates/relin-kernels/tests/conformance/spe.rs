@@ -5,9 +5,9 @@ use std::f64::consts::{PI, TAU};
 use std::sync::Arc;
 
 use relin_kernels::encoding::spe::{NoiseMode, Normalization, gates_from_jax};
-use relin_kernels::encoding::{ConvSpe, ConvSpeConfig, Encoding, Place, Side, SineSpe, SineSpeConfig};
+use relin_kernels::encoding::{ConvSpe, ConvSpeConfig, Encoding, Place, Side, SineSpe, SineSpeConfig, Stage};
 use relin_kernels::feature_map::{FeatureMap, RandomFeatures};
-use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, naive};
+use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
 use relin_kernels::segments::{Mask, dense};
 
 use crate::cases::{assert_close, normals, params};
@@ -322,8 +322,9 @@ fn form_7_linear_attention_tends_to_softmax_attention() {
     let error = |encoding: Shared, features: usize| {
         let options = RandomFeatures { features, ..RandomFeatures::default() };
         let attention = LinearAttention {
-            feature_map: FeatureMap::Random(options),
+            feature_map: FeatureMap::Random(options).bind(encoding.encoded_dim()),
             encoding,
+            stage: Stage::BeforeFeatureMap,
             normalizer: Normalizer::Plain,
             eps: 1e-9,
             heads: 1,
@@ -332,7 +333,7 @@ fn form_7_linear_attention_tends_to_softmax_attention() {
         };
         let segments = dense(1, time, 0);
         let inputs = Inputs { q: &q, k: &k, v: &v, params: &params, initial: None };
-        let out = naive::forward(&attention, Mask::causal(&segments), inputs).out;
+        let out = attention.forward(Mask::causal(&segments), inputs).out;
         let square = |x: f64| x * x;
         out.iter().zip(&expected).map(|(a, b)| square(a - b)).sum::<f64>().sqrt()
             / dot(&expected, &expected).sqrt()
