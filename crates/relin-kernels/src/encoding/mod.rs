@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::feature_map::FeatureMap;
 use crate::real::Real;
 pub use absent::Absent;
 pub use cosformer::CosformerConfig;
@@ -206,7 +207,7 @@ pub trait Encoding<R: Real>: Debug + Send + Sync {
         None
     }
 
-    /// Names of the [`parameters`](Self::parameters) that all layers of a model are to have in common.
+    /// Names of the [`parameters`](Self::parameters) that all layers of a model are to have in common; they come first.
     fn shared_parameters(&self) -> &'static [&'static str] {
         &[]
     }
@@ -301,6 +302,15 @@ pub struct Place {
 }
 
 impl EncodingConfig {
+    /// Where it acts if nothing else is said: as the encoding belongs, but always before random features, whose kernel is
+    /// that of the encoded rows.
+    pub fn stage(&self, feature_map: FeatureMap) -> Stage {
+        match (self, feature_map) {
+            (Self::SineSpe(_) | Self::ConvSpe(_), _) | (_, FeatureMap::Random(_)) => Stage::BeforeFeatureMap,
+            _ => Stage::AfterFeatureMap,
+        }
+    }
+
     /// Builds the encoding.
     ///
     /// # Errors

@@ -183,6 +183,7 @@ fn permutation(basis: Basis) -> EncodingConfig {
 mod tests {
     use super::*;
     use crate::encoding::Place;
+    use crate::feature_map::FeatureMap;
 
     #[test]
     fn names_are_unique_and_every_preset_builds() {
@@ -191,6 +192,7 @@ mod tests {
             let place = Place { key_dim: 8, heads: 2, layer: 0 };
             let encoding = preset.config().build::<f64>(place).unwrap();
             assert_eq!(encoding.key_dim(), 8, "{}", preset.name);
+            assert_eq!(encoding.stage(), preset.config().stage(FeatureMap::Elu1), "{}", preset.name);
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn load_session<'a>(
         return Err(file.unreadable("last_token", &last.to_string()));
     }
     let memories = trained.model.attentions().enumerate();
-    let memories = memories.map(|(layer, attention)| file.memory(layer, attention, position));
+    let memories = memories.map(|(layer, attention)| file.memory(layer, &attention, position));
     let memories = memories.collect::<Result<_, _>>()?;
     Ok((Session::restore(&trained.model, position, memories), Some(last)))
 }

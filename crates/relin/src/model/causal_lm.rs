@@ -1,9 +1,11 @@
 //! A causal language model: embeddings, pre-norm blocks, final norm, output projection.
 
-use burn::module::Module;
+use std::borrow::Cow;
+
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 use relin_kernels::dropout::Dropout;
-use relin_kernels::encoding::EncodingError;
+use relin_kernels::encoding::{EncodingError, Parameter};
 use relin_kernels::norm::NormKind;
 use relin_kernels::rng::Rng;
 use relin_kernels::segments::{Segment, dense};
@@ -32,8 +34,15 @@ pub enum ModelError {
 struct Decoder {
     embed_tokens: Embedding,
     embed_positions: Option<Embedding>,
+    position: Option<SharedPosition>,
     layers: Vec<Block>,
     norm: Norm,
+}
+
+/// What the relative encodings of all layers have in common.
+#[derive(Module, Debug)]
+struct SharedPosition {
+    parameters: Param<Tensor<1>>,
 }
 
 /// `x + attention(norm x)`, then `x + feed-forward(norm x)`.
@@ -64,6 +73,9 @@ pub struct LossOptions {
     pub rng: Rng,
     /// Recompute each block in the backward pass instead of keeping its activations.
     pub checkpointing: bool,
+    /// Number of the step: the noise of stochastic encodings and random features is drawn by it. Evaluation and
+    /// generation use that of step 0.
+    pub step: u64,
 }
 
 impl CausalLm {
@@ -77,10 +89,13 @@ impl CausalLm {
         let table = |count| EmbeddingConfig { count, width }.init(device);
         let learned = config.absolute() == Absolute::Learned;
         let layers = (0..config.num_hidden_layers).map(|layer| block(config, layer, device));
+        let (layers, mut shared): (Vec<_>, Vec<_>) =
+            layers.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         let decoder = Decoder {
             embed_tokens: table(vocab_size),
             embed_positions: learned.then(|| table(config.max_position_embeddings.unwrap_or(1))),
-            layers: layers.collect::<Result<_, _>>()?,
+            position: shared.pop().flatten().map(|parameters| SharedPosition { parameters }),
+            layers,
             norm: NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device),
         };
         let lm_head = (!config.tie_word_embeddings).then(|| table(vocab_size));
@@ -94,7 +109,7 @@ impl CausalLm {
     /// `B·T` token ids to `[B, T, D]`
     pub fn hidden(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
         let mut x = self.embed(ids, shape, offset);
-        for block in &self.model.layers {
+        for block in self.blocks(0) {
             x = block.forward(x, dense(shape[0], shape[1], offset), &mut Dropper::none());
         }
         self.model.norm.forward(x)
@@ -121,7 +136,7 @@ impl CausalLm {
         }
         let mut dropper = Dropper::new(options);
         let mut x = dropper.apply(self.embed(ids, shape, 0));
-        for block in &self.model.layers {
+        for block in self.blocks(options.step) {
             x = block.forward(x, dense(shape[0], shape[1], 0), &mut dropper);
         }
         let loss = self.head_loss(x, targets);
@@ -142,7 +157,7 @@ impl CausalLm {
         let frozen = self.valid();
         let mut x = embedded.clone().inner();
         let mut kept = Vec::with_capacity(self.model.layers.len());
-        for block in &frozen.model.layers {
+        for block in frozen.blocks(options.step) {
             kept.push((x.clone(), dropper));
             x = block.forward(x, segments.clone(), &mut dropper);
         }
@@ -151,7 +166,8 @@ impl CausalLm {
         let value = value_of(&loss);
         let mut gradients = vec![loss.backward()];
         let mut flowing = take(&last, &mut gradients);
-        for (block, (input, mut dropper)) in self.model.layers.iter().zip(kept).rev() {
+        for (layer, (input, mut dropper)) in kept.into_iter().enumerate().rev() {
+            let block = self.block(layer, options.step);
             let input = input.autodiff().require_grad();
             let output = block.forward(input.clone(), segments.clone(), &mut dropper);
             gradients.push((output * flowing.autodiff()).sum().backward());
@@ -192,9 +208,32 @@ impl CausalLm {
         self.project(self.model.norm.forward(x))
     }
 
-    /// The attention of each layer.
-    pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        self.model.layers.iter().map(|block| &block.self_attn)
+    /// The attention of each layer, as evaluation uses it.
+    pub fn attentions(&self) -> impl ExactSizeIterator<Item = Attention> {
+        (0..self.model.layers.len()).map(|layer| self.block(layer, 0).into_owned().self_attn)
+    }
+
+    /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
+    /// anything, then what is each layer's own, where it has any.
+    pub(super) fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
+        let split = self.model.layers.iter().map(|block| block.self_attn.position().split_parameters());
+        let (mut shared, own): (Vec<_>, Vec<_>) = split.unzip();
+        shared.truncate(1);
+        shared.into_iter().chain(own).filter(|parameters| !parameters.is_empty()).collect()
+    }
+
+    /// The blocks with the noise and the random features of a step.
+    fn blocks(&self, step: u64) -> impl Iterator<Item = Cow<'_, Block>> {
+        (0..self.model.layers.len()).map(move |layer| self.block(layer, step))
+    }
+
+    fn block(&self, layer: usize, step: u64) -> Cow<'_, Block> {
+        let block = &self.model.layers[layer];
+        let shared = self.model.position.as_ref().map(|position| position.parameters.val());
+        if shared.is_none() && (step == 0 || !block.self_attn.changes_with_steps()) {
+            return Cow::Borrowed(block);
+        }
+        Cow::Owned(Block { self_attn: block.self_attn.prepared(shared, step), ..block.clone() })
     }
 
     /// One block with its attention replaced by `attend`, which maps the normed input to the attention's output.
@@ -204,7 +243,7 @@ impl CausalLm {
         x: Tensor<3>,
         attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
-        let block = &self.model.layers[layer];
+        let block = self.block(layer, 0);
         let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
         block.mlp.forward_normed(&block.post_attention_layernorm, x, true)
     }
@@ -216,7 +255,7 @@ impl CausalLm {
         if !finite(&x) {
             return Some("model.embed_tokens".into());
         }
-        for (index, block) in self.model.layers.iter().enumerate() {
+        for (index, block) in self.blocks(0).enumerate() {
             let mask = OwnedMask::Causal(dense(shape[0], shape[1], 0));
             let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), mask);
             if !finite(&attended) {
@@ -257,13 +296,19 @@ fn take(leaf: &Tensor<3>, gradients: &mut [Gradients]) -> Tensor<3> {
     leaf.grad_remove(latest).expect("every block passes a gradient to its input")
 }
 
-fn block(config: &ModelConfig, layer: usize, device: &Device) -> Result<Block, EncodingError> {
+/// A block, and what its encoding has in common with the others.
+fn block(
+    config: &ModelConfig,
+    layer: usize,
+    device: &Device,
+) -> Result<(Block, Option<Param<Tensor<1>>>), EncodingError> {
     let width = config.hidden_size;
     let norm = || NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device);
     let kind = match config.attention {
         AttentionKind::Softmax => Kind::Softmax,
         AttentionKind::Linear => Kind::Linear {
             feature_map: config.feature_map,
+            stage: config.position_stage(),
             normalizer: config.normalizer,
             eps: config.normalizer_eps,
             chunk: config.attention_chunk,
@@ -290,12 +335,9 @@ fn block(config: &ModelConfig, layer: usize, device: &Device) -> Result<Block, E
         gated: config.mlp == Mlp::Gated,
         bias: config.bias,
     };
-    Ok(Block {
-        input_layernorm: norm(),
-        self_attn: attention.init(device)?,
-        post_attention_layernorm: norm(),
-        mlp: mlp.init(device),
-    })
+    let (self_attn, shared) = attention.init_layer(device)?;
+    let (input_layernorm, post_attention_layernorm) = (norm(), norm());
+    Ok((Block { input_layernorm, self_attn, post_attention_layernorm, mlp: mlp.init(device) }, shared))
 }
 
 impl Block {

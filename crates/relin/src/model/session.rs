@@ -50,7 +50,7 @@ pub enum LayerMemory {
 impl<'a> Session<'a> {
     /// Before the first token.
     pub fn new(model: &'a CausalLm) -> Self {
-        let empty = |attention: &Attention| match attention.kind() {
+        let empty = |attention: Attention| match attention.kind() {
             Kind::Linear { .. } => {
                 let kernel = attention.linear();
                 let zero = kernel.zero_state(1);
@@ -67,8 +67,8 @@ impl<'a> Session<'a> {
     /// # Panics
     /// If the memories are not one for each layer of this model.
     pub fn restore(model: &'a CausalLm, position: usize, memories: Vec<LayerMemory>) -> Self {
-        assert_eq!(memories.len(), model.attentions().count(), "one memory a layer");
-        let layer = |(attention, memory): (&Attention, LayerMemory)| match memory {
+        assert_eq!(memories.len(), model.attentions().len(), "one memory a layer");
+        let layer = |(attention, memory): (Attention, LayerMemory)| match memory {
             LayerMemory::Linear(memory) => {
                 let parameters = ops::to_vec(attention.position().parameters(&Default::default()).inner());
                 Layer::Linear(Box::new(Recurrent::new(attention.linear(), &parameters, memory)))

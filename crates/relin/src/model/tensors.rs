@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
-use relin_kernels::encoding::Parameter;
 
 use super::CausalLm;
 use crate::ops;
@@ -82,7 +81,7 @@ pub fn count_parameters<M: Module>(model: &M) -> usize {
 
 /// The parameters as they are saved: linear weights as `[out, in]`, an encoding's parameters by their names.
 pub fn named_tensors(model: &CausalLm) -> Vec<NamedTensor> {
-    let mut encodings = learned_encodings(model);
+    let mut encodings = model.encoding_parameters().into_iter();
     let mut tensors = Vec::new();
     for_each_parameter(model, |site, data| match encoding_prefix(&site.name) {
         Some(prefix) => {
@@ -122,10 +121,9 @@ pub fn load_tensors(model: CausalLm, tensors: Vec<NamedTensor>) -> Result<Causal
     if let Some(name) = given.into_keys().min() {
         return Err(TensorError::Unexpected { name });
     }
-    let mut encodings = learned_encodings(&model);
     let mut values = values.into_iter();
     let mut next = || values.next().map(|tensor| tensor.data).unwrap_or_default();
-    let counts: Vec<usize> = encodings.by_ref().map(|parameters| parameters.len()).collect();
+    let counts: Vec<usize> = model.encoding_parameters().iter().map(Vec::len).collect();
     let mut counts = counts.into_iter();
     Ok(map_parameters(model, |site, _| {
         if encoding_prefix(&site.name).is_some() {
@@ -136,12 +134,6 @@ pub fn load_tensors(model: CausalLm, tensors: Vec<NamedTensor>) -> Result<Causal
             next()
         }
     }))
-}
-
-/// The parameters of each encoding that has any, in the order of the layers.
-fn learned_encodings(model: &CausalLm) -> std::vec::IntoIter<Vec<Parameter>> {
-    let parameters = model.attentions().map(|attention| attention.position().encoding().parameters());
-    parameters.filter(|parameters| !parameters.is_empty()).collect::<Vec<_>>().into_iter()
 }
 
 /// `….position.` if the name is that of an encoding's flat parameters.

@@ -1,10 +1,10 @@
 //! Multi-head attention with a relative encoding: linear, or softmax beside it.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Side};
-use relin_kernels::feature_map::FeatureMap;
+use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Side, Stage};
+use relin_kernels::feature_map::{BoundFeatureMap, FeatureMap};
 use relin_kernels::linear_attention::{LinearAttention, Normalizer};
 use relin_kernels::norm::NormKind;
 use relin_kernels::segments::Segment;
@@ -17,10 +17,12 @@ use crate::ops::{self, AttentionState, OwnedMask};
 /// What stands between the projections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// `φ(q)·φ(k)`, O(T); the encoding acts after φ.
+    /// `φ(q)·φ(k)`, O(T).
     Linear {
         /// φ.
         feature_map: FeatureMap,
+        /// Whether the encoding acts before or after φ.
+        stage: Stage,
         /// The denominator.
         normalizer: Normalizer,
         /// ε of the denominator.
@@ -59,11 +61,45 @@ impl AttentionConfig {
     /// # Errors
     /// If the encoding contradicts itself or the head size.
     pub fn init(&self, device: &Device) -> Result<Attention, EncodingError> {
+        let position = self.relative().init(device)?;
+        Ok(self.init_around(position, device))
+    }
+
+    /// [`init`](Self::init) without the encoding's parameters that the layers have in common, which come back apart.
+    ///
+    /// # Errors
+    /// If the encoding contradicts itself or the head size.
+    pub fn init_layer(
+        &self,
+        device: &Device,
+    ) -> Result<(Attention, Option<Param<Tensor<1>>>), EncodingError> {
+        let (position, shared) = self.relative().init_layer(device)?;
+        Ok((self.init_around(position, device), shared))
+    }
+
+    fn relative(&self) -> RelativeConfig {
+        let head_dim = self.width / self.heads;
+        let key_dim = match self.kind {
+            Kind::Linear { feature_map, stage: Stage::AfterFeatureMap, .. } => {
+                feature_map.feature_dim(head_dim)
+            }
+            _ => head_dim,
+        };
+        let place = Place { key_dim, heads: self.heads, layer: self.layer };
+        RelativeConfig { encoding: self.encoding.clone(), place }
+    }
+
+    fn init_around(&self, position: Relative, device: &Device) -> Attention {
         let linear = || LinearConfig::new(self.width, self.width).with_bias(self.bias).init(device);
-        let place = Place { key_dim: self.width / self.heads, heads: self.heads, layer: self.layer };
-        let position = RelativeConfig { encoding: self.encoding.clone(), place }.init(device)?;
+        let head_dim = self.width / self.heads;
+        let feature_map = match self.kind {
+            Kind::Linear { feature_map, stage, .. } => {
+                feature_map.bind(stage.mapped_dim(head_dim, &**position.encoding()))
+            }
+            Kind::Softmax => FeatureMap::Identity.bind(head_dim),
+        };
         let norm = |kind| NormConfig { kind, width: self.width, eps: self.norm_eps }.init(device);
-        Ok(Attention {
+        Attention {
             q_proj: linear(),
             k_proj: linear(),
             v_proj: linear(),
@@ -71,8 +107,10 @@ impl AttentionConfig {
             norm: self.output_norm.map(norm),
             o_proj: linear(),
             heads: self.heads,
+            head_dim,
             kind: self.kind,
-        })
+            feature_map,
+        }
     }
 }
 
@@ -88,7 +126,11 @@ pub struct Attention {
     #[module(skip)]
     heads: usize,
     #[module(skip)]
+    head_dim: usize,
+    #[module(skip)]
     kind: Kind,
+    #[module(skip)]
+    feature_map: BoundFeatureMap<f32>,
 }
 
 impl Attention {
@@ -181,6 +223,30 @@ impl Attention {
         self.kind
     }
 
+    /// The same with the model's parameters of the encoding, and with the noise and the random features of a step.
+    pub fn prepared(&self, shared: Option<Tensor<1>>, step: u64) -> Self {
+        let mut prepared = self.clone();
+        if let Some(shared) = shared {
+            prepared.position = prepared.position.with_shared(shared);
+        }
+        if let Some(position) = prepared.position.redrawn(step) {
+            prepared.position = position;
+        }
+        prepared.feature_map = self.map_at(step).unwrap_or_else(|| self.feature_map.clone());
+        prepared
+    }
+
+    /// Whether steps differ in their noise or random features.
+    pub fn changes_with_steps(&self) -> bool {
+        let redraws = |map: FeatureMap| matches!(map, FeatureMap::Random(random) if random.redraw_every > 0);
+        self.position.encoding().redrawn(1).is_some() || redraws(self.feature_map.map())
+    }
+
+    fn map_at(&self, step: u64) -> Option<BoundFeatureMap<f32>> {
+        let (now, then) = (self.feature_map.map(), self.feature_map.map().at_step(step));
+        (now != then).then(|| then.bind(self.feature_map.width()))
+    }
+
     /// The relative encoding.
     pub fn position(&self) -> &Relative {
         &self.position
@@ -191,12 +257,12 @@ impl Attention {
     /// # Panics
     /// If the attention is softmax.
     pub fn linear(&self) -> LinearAttention<f32> {
-        let Kind::Linear { feature_map, normalizer, eps, chunk } = self.kind else {
+        let Kind::Linear { stage, normalizer, eps, chunk, .. } = self.kind else {
             panic!("softmax attention has no state of constant size");
         };
         let encoding = self.position.encoding().clone();
-        let value_dim = encoding.key_dim();
-        LinearAttention { feature_map, encoding, normalizer, eps, heads: self.heads, value_dim, chunk }
+        let (feature_map, heads, value_dim) = (self.feature_map.clone(), self.heads, self.head_dim);
+        LinearAttention { feature_map, encoding, stage, normalizer, eps, heads, value_dim, chunk }
     }
 
     /// The kernel behind softmax attention; keys and queries come encoded, scores are scaled by `K^-½`.

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use relin_kernels::encoding::{EncodingConfig, EncodingError, Place};
+use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Stage};
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{self as kernel, Normalizer};
 
@@ -22,8 +22,10 @@ pub struct LinearAttentionConfig {
     pub layer: usize,
     /// φ.
     pub feature_map: FeatureMap,
-    /// The relative encoding, which acts after φ.
+    /// The relative encoding.
     pub encoding: EncodingConfig,
+    /// Whether it acts before or after φ; `None` is where it belongs.
+    pub stage: Option<Stage>,
     /// The denominator.
     pub normalizer: Normalizer,
     /// ε of the denominator.
@@ -42,6 +44,7 @@ impl LinearAttentionConfig {
             layer: 0,
             feature_map: FeatureMap::Elu1,
             encoding,
+            stage: None,
             normalizer: Normalizer::None,
             eps: 1e-6,
             chunk: 64,
@@ -53,11 +56,17 @@ impl LinearAttentionConfig {
     /// # Errors
     /// If the encoding contradicts itself or the head size.
     pub fn init(&self, device: &Device) -> Result<LinearAttention, EncodingError> {
-        let place = Place { key_dim: self.key_dim, heads: self.heads, layer: self.layer };
+        let stage = self.stage.unwrap_or_else(|| self.encoding.stage(self.feature_map));
+        let key_dim = match stage {
+            Stage::BeforeFeatureMap => self.key_dim,
+            Stage::AfterFeatureMap => self.feature_map.feature_dim(self.key_dim),
+        };
+        let place = Place { key_dim, heads: self.heads, layer: self.layer };
         let position = RelativeConfig { encoding: self.encoding.clone(), place }.init(device)?;
         let kernel = kernel::LinearAttention {
-            feature_map: self.feature_map,
+            feature_map: self.feature_map.bind(stage.mapped_dim(self.key_dim, &**position.encoding())),
             encoding: position.encoding().clone(),
+            stage,
             normalizer: self.normalizer,
             eps: self.eps,
             heads: self.heads,

@@ -2,9 +2,11 @@
 
 use std::fmt::Display;
 
-use relin_kernels::encoding::Place;
+use relin_kernels::encoding::{Decay, Place, Stage};
 
-use super::{Absolute, DataConfig, ModelConfig, Recipe, RecipeError, TokenizerChoice, TrainConfig};
+use super::{
+    Absolute, AttentionKind, DataConfig, ModelConfig, Recipe, RecipeError, TokenizerChoice, TrainConfig,
+};
 
 type Checked = Result<(), RecipeError>;
 
@@ -48,11 +50,16 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
         || (format!("at least `data.context` = {context}"), known),
     )?;
     let head_dim = model.head_dim();
-    let place = Place { key_dim: head_dim, heads: model.num_attention_heads, layer: 0 };
-    model.position.encoding().build::<f32>(place).map(drop).map_err(|source| RecipeError::Encoding {
+    let place = Place { key_dim: model.position_dim(), heads: model.num_attention_heads, layer: 0 };
+    let encoding = model.position.encoding().build::<f32>(place).map_err(|source| RecipeError::Encoding {
         position: model.position.to_string(),
         head_dim,
         source,
+    })?;
+    let linear = model.attention == AttentionKind::Linear;
+    let by_feature = linear && matches!(encoding.decay(0), Decay::PerFeature(_));
+    require(!by_feature || model.position_stage() == Stage::AfterFeatureMap, "model.position_stage", || {
+        ("\"after-feature-map\": the decay of each feature is one of the state", "before-feature-map")
     })
 }
 

@@ -42,6 +42,7 @@ fn essence(recipe: &Recipe) -> BTreeMap<String, Json> {
     let mut recipe = recipe.clone();
     recipe.model.resolve(recipe.data.context);
     recipe.model.absolute = recipe.model.absolute();
+    recipe.model.position_stage = Some(recipe.model.position_stage());
     recipe.model.position = Position::Table(recipe.model.position.encoding());
     let mut leaves = BTreeMap::new();
     flatten("", &serde_json::to_value(&recipe).unwrap_or_default(), &mut leaves);

@@ -33,7 +33,7 @@ pub use builtin::{BUILTIN, Builtin};
 pub use data::{DataConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
-    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm,
+    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, Position};

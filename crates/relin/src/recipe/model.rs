@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use relin_kernels::activation::Activation;
+pub use relin_kernels::encoding::Stage;
 pub use relin_kernels::feature_map::FeatureMap;
 pub use relin_kernels::linear_attention::Normalizer;
 pub use relin_kernels::norm::NormKind as Norm;
@@ -47,6 +48,8 @@ pub struct ModelConfig {
     pub output_norm: Option<OutputNorm>,
     /// The relative encoding.
     pub position: Position,
+    /// Whether the relative encoding acts on q and k or on their features; where it belongs if not given.
+    pub position_stage: Option<Stage>,
     /// Absolute positions added to the embeddings, beside any relative encoding.
     pub absolute: Absolute,
     /// Chunk length of the training form of linear attention.
@@ -77,6 +80,7 @@ impl Default for ModelConfig {
             normalizer_eps: 1e-6,
             output_norm: None,
             position: Position::Preset("lrpe-unitary".into()),
+            position_stage: None,
             absolute: Absolute::None,
             attention_chunk: 64,
             bias: true,
@@ -105,6 +109,24 @@ impl ModelConfig {
     /// Absolute positions, whether stated by `absolute` or by the preset of `position`.
     pub fn absolute(&self) -> Absolute {
         self.position.absolute().unwrap_or(self.absolute)
+    }
+
+    /// Whether the relative encoding acts on q and k or on their features.
+    pub fn position_stage(&self) -> Stage {
+        match self.attention {
+            AttentionKind::Softmax => Stage::BeforeFeatureMap,
+            AttentionKind::Linear => {
+                self.position_stage.unwrap_or_else(|| self.position.encoding().stage(self.feature_map))
+            }
+        }
+    }
+
+    /// K of the encoding: the width of the rows it takes.
+    pub fn position_dim(&self) -> usize {
+        match self.position_stage() {
+            Stage::BeforeFeatureMap => self.head_dim(),
+            Stage::AfterFeatureMap => self.feature_map.feature_dim(self.head_dim()),
+        }
     }
 
     /// Fills what follows from other values.

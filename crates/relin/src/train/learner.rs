@@ -59,6 +59,7 @@ impl Learner {
                 dropout: train.dropout,
                 rng: Rng::new(train.seed, (step * train.gradient_accumulation + micro) as u64),
                 checkpointing: train.gradient_checkpointing,
+                step: step as u64,
             };
             loss += self.accumulate(step, batch(micro)?, options)? / train.gradient_accumulation as f64;
         }

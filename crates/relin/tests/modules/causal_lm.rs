@@ -43,7 +43,7 @@ fn batch() -> (Vec<u32>, Vec<u32>) {
 }
 
 fn options(dropout: f64, checkpointing: bool) -> LossOptions {
-    LossOptions { dropout, rng: Rng::new(9, 4), checkpointing }
+    LossOptions { dropout, rng: Rng::new(9, 4), checkpointing, step: 1 }
 }
 
 fn loss_and_gradients(model: &CausalLm, options: LossOptions) -> (f64, Vec<Vec<f32>>) {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use relin::ops::{AttentionState, OwnedMask, linear_attention, linear_attention_with_state, to_vec};
-use relin_kernels::encoding::{EncodingConfig, Place, preset};
+use relin_kernels::encoding::{EncodingConfig, Place, Stage, preset};
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, Output, State};
@@ -26,7 +26,8 @@ fn attention<R: FastMath>(config: &EncodingConfig, normalizer: Normalizer) -> Li
     let encoding = config.build::<R>(Place { key_dim: K, heads: H, layer: 0 }).unwrap();
     let eps = if normalizer == Normalizer::Encoded { 1.0 } else { 1e-6 };
     LinearAttention {
-        feature_map: FeatureMap::Elu1,
+        feature_map: FeatureMap::Elu1.bind(encoding.key_dim()),
+        stage: Stage::AfterFeatureMap,
         encoding,
         normalizer,
         eps,

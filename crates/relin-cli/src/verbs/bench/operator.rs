@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relin_kernels::encoding::{Encoding, Place};
+use relin_kernels::encoding::{Encoding, Place, Stage};
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State, naive};
@@ -48,9 +48,14 @@ impl Linear {
         sizes: &Sizes,
         heads: usize,
     ) -> LinearAttention<R> {
+        let stage = match self.feature_map {
+            FeatureMap::Random(_) => Stage::BeforeFeatureMap,
+            _ => encoding.stage(),
+        };
         LinearAttention {
-            feature_map: self.feature_map,
+            feature_map: self.feature_map.bind(stage.mapped_dim(sizes.key_dim, &*encoding)),
             encoding,
+            stage,
             normalizer: self.normalizer,
             eps: EPS,
             heads,
