@@ -27,6 +27,9 @@ pub enum DecayRule {
     Sigmoid,
 }
 
+/// Smallest λ: it leaves nothing of the token before, and its inverse is far from overflow.
+const LEAST: f64 = 1e-9;
+
 /// A decay around an encoding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -58,7 +61,7 @@ impl<R: Real> Decaying<R> {
     /// Builds the encoding of one layer.
     ///
     /// # Errors
-    /// If a λ is not in (0, 1], there is not one for every head, or the inner encoding acts before the feature map,
+    /// If a λ is not in [1e-9, 1], there is not one for every head, or the inner encoding acts before the feature map,
     /// decays itself, or cannot be built.
     pub fn new(config: &DecayConfig, place: Place) -> Result<Self, EncodingError> {
         let lambdas = lambdas(config, place)?;
@@ -83,8 +86,8 @@ fn lambdas(config: &DecayConfig, place: Place) -> Result<Vec<f64>, EncodingError
         DecayRule::Sigmoid => 1.0 / (1.0 + (-3.0 * h as f64 / heads as f64 - 2.0).exp()),
     };
     let lambdas = config.lambdas.clone().unwrap_or_else(|| (0..heads).map(rule).collect());
-    if lambdas.len() != heads || !lambdas.iter().all(|&lambda| lambda > 0.0 && lambda <= 1.0) {
-        let expected = format!("{heads} numbers in (0, 1], one a head");
+    if lambdas.len() != heads || !lambdas.iter().all(|lambda| (LEAST..=1.0).contains(lambda)) {
+        let expected = format!("{heads} numbers from {LEAST:e} to 1, one a head");
         return Err(EncodingError::BadValue { field: "lambdas", expected, found: format!("{lambdas:?}") });
     }
     let Some(layers) = config.layers else { return Ok(lambdas) };
@@ -190,7 +193,7 @@ mod tests {
     fn impossible_configurations_are_refused() {
         let refused = |config: DecayConfig| Decaying::<f64>::new(&config, PLACE).unwrap_err().to_string();
         let few = refused(DecayConfig { lambdas: Some(vec![0.5; 3]), ..DecayConfig::default() });
-        assert!(few.starts_with("lambdas must be 4 numbers in (0, 1]"), "{few}");
+        assert!(few.starts_with("lambdas must be 4 numbers from 1e-9 to 1"), "{few}");
         let growing = refused(DecayConfig { lambdas: Some(vec![1.5; 4]), ..DecayConfig::default() });
         assert!(growing.contains("1.5"), "{growing}");
         let twice = refused(DecayConfig {

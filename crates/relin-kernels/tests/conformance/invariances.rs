@@ -1,8 +1,8 @@
 //! What must not change a result: where positions start, padding, packing, where a sequence is split.
 
-use relin_kernels::encoding::Stage;
+use relin_kernels::encoding::{DecayConfig, EncodingConfig, Place, Stage};
 use relin_kernels::feature_map::FeatureMap;
-use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer};
+use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State, naive};
 use relin_kernels::segments::{Mask, Segment, dense};
 
 use crate::cases::*;
@@ -92,6 +92,65 @@ fn the_chunk_length_changes_nothing() {
             assert_close(&format!("{what}, C={chunk}"), &got.out, &expected.out, 1e-9);
         }
     });
+}
+
+/// Sequences cut into pieces for the threads: each piece begins with the state that the ones before it leave.
+#[test]
+fn the_number_of_threads_changes_nothing_but_rounding() {
+    let (heads, time) = (1, 8 * 4 * CHUNK + 3);
+    let pools = [1, 7].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+    each(|what, attention| {
+        let config =
+            encodings().into_iter().find(|(name, _)| what.starts_with(&format!("{name}, "))).unwrap().1;
+        let encoding = config.build(Place { key_dim: KEY_DIM, heads, layer: 1 }).unwrap();
+        let attention = LinearAttention { heads, encoding, ..attention };
+        let zero = attention.zero_state(1);
+        let positive = |seed, len| normals::<f64>(seed, len).into_iter().map(f64::abs).collect::<Vec<_>>();
+        let state = State { s: normals(4, zero.s.len()), z: positive(5, zero.z.len()) };
+        let (q, k, v) =
+            (normals(1, time * KEY_DIM), normals(2, time * KEY_DIM), normals(3, time * VALUE_DIM));
+        let params = params(&*attention.encoding);
+        let inputs = Inputs { q: &q, k: &k, v: &v, params: &params, initial: Some(&state) };
+        let (segments, d_out) = (dense(1, time, 5), normals::<f64>(6, time * VALUE_DIM));
+        let masks = [Mask::causal(&segments), Mask::full(&segments)];
+        for mask in masks.into_iter().take(if decays(&attention) { 1 } else { 2 }) {
+            let run = || {
+                let output = attention.forward(mask, inputs);
+                let gradients = attention.backward(mask, inputs, &output.out, &d_out, Some(&state));
+                (output, gradients)
+            };
+            let [(one, d_one), (many, d_many)] = [0, 1].map(|at: usize| pools[at].install(run));
+            assert_close(&format!("{what}: out"), &many.out, &one.out, 1e-9);
+            assert_close(&format!("{what}: S"), &many.state.s, &one.state.s, 1e-12);
+            assert_close(&format!("{what}: dq"), &d_many.q, &d_one.q, 1e-8);
+            assert_close(&format!("{what}: dk"), &d_many.k, &d_one.k, 1e-8);
+            assert_close(&format!("{what}: dv"), &d_many.v, &d_one.v, 1e-8);
+            assert_close(&format!("{what}: dS"), &d_many.initial.s, &d_one.initial.s, 1e-8);
+            assert_close(&format!("{what}: dz"), &d_many.initial.z, &d_one.initial.z, 1e-8);
+            assert_close(&format!("{what}: dparams"), &d_many.params, &d_one.params, 1e-8);
+        }
+    });
+}
+
+/// From no decay to forgetting at once, at lengths where `λ^{−t}` would overflow a thousand times.
+#[test]
+fn any_decay_is_exact() {
+    for lambda in [1.0, 0.999, 0.5, 1e-3, 1e-9] {
+        let lambdas = Some(vec![lambda, 0.9]);
+        let config = EncodingConfig::Decay(DecayConfig { lambdas, ..DecayConfig::default() });
+        for normalizer in NORMALIZERS {
+            let exact =
+                LinearAttention { chunk: 64, ..attention::<f64>(&config, FeatureMap::Elu1, normalizer) };
+            let single =
+                LinearAttention { chunk: 64, ..attention::<f32>(&config, FeatureMap::Elu1, normalizer) };
+            let (_, layout) = layouts(300).swap_remove(0);
+            let data = Data::new(&exact, &layout, true, 3).cast::<f32>();
+            let expected = naive::forward(&exact, layout.mask(), data.cast::<f64>().inputs());
+            let got = single.forward(layout.mask(), data.inputs());
+            assert_close(&format!("λ = {lambda}, {normalizer:?}"), &got.out, &expected.out, 1e-6);
+            assert_close(&format!("λ = {lambda}, {normalizer:?}: S"), &got.state.s, &expected.state.s, 1e-6);
+        }
+    }
 }
 
 /// Long sums of positive numbers in single precision: the state is summed once a chunk, so the error does not grow

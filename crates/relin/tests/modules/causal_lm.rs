@@ -2,10 +2,15 @@
 
 use relin::model::{CausalLm, LossOptions, for_each_parameter, gradients, map_parameters};
 use relin::ops::{IGNORE, to_vec};
-use relin::recipe::{Absolute, Mlp, ModelConfig, Norm, Normalizer, OutputNorm};
+use relin::recipe::{Absolute, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Position};
+use relin_kernels::encoding::EncodingConfig;
+use relin_kernels::encoding::spe::{NoiseMode, SineSpeConfig};
+use relin_kernels::feature_map::RandomFeatures;
 use relin_kernels::rng::Rng;
 
-use crate::support::{VOCAB, bits, frozen, tiny, tiny_normalized, tiny_softmax, tokens, trainable};
+use crate::support::{
+    VOCAB, bits, frozen, shared_codes, tiny, tiny_normalized, tiny_softmax, tokens, trainable,
+};
 
 const SHAPE: [usize; 2] = [3, 37];
 
@@ -32,6 +37,9 @@ fn variety() -> Vec<(&'static str, ModelConfig)> {
         ("encoded denominator", tiny_normalized("lrpe-type7", Normalizer::Encoded)),
         ("plain denominator", tiny_normalized("lrpe-permutation", Normalizer::Plain)),
         ("softmax", tiny_softmax("lrpe-orthogonal")),
+        ("codes that layers share, random features", shared_codes()),
+        ("filters", tiny("conv-spe")),
+        ("decay", tiny_normalized("lrpe-decay", Normalizer::Plain)),
     ]
 }
 
@@ -93,6 +101,25 @@ fn dropout_depends_on_its_generator_alone() {
     assert_eq!(with(Rng::new(9, 4)), with(Rng::new(9, 4)));
     assert_ne!(with(Rng::new(9, 4)).0, with(Rng::new(9, 5)).0);
     assert_ne!(with(Rng::new(9, 4)).0, loss_and_gradients(&model, options(0.0, false)).0);
+}
+
+#[test]
+fn noise_is_drawn_by_the_step_unless_it_is_frozen() {
+    let spe = |noise| {
+        let config = EncodingConfig::SineSpe(SineSpeConfig { noise, ..SineSpeConfig::default() });
+        trainable(&ModelConfig { position: Position::Table(config), ..tiny("none") }, 1)
+    };
+    let at = |model: &CausalLm, step| loss_and_gradients(model, LossOptions { step, ..options(0.0, false) });
+    let redrawn = spe(NoiseMode::Redrawn);
+    assert_eq!(at(&redrawn, 3), at(&redrawn, 3));
+    assert_ne!(at(&redrawn, 3).0, at(&redrawn, 4).0);
+    let frozen = spe(NoiseMode::Frozen);
+    assert_eq!(at(&frozen, 3), at(&frozen, 4));
+    let every_other = RandomFeatures { redraw_every: 2, features: 8, ..RandomFeatures::default() };
+    let favor = ModelConfig { feature_map: FeatureMap::Random(every_other), ..tiny("none") };
+    let favor = trainable(&favor, 1);
+    assert_eq!(at(&favor, 2), at(&favor, 3));
+    assert_ne!(at(&favor, 3).0, at(&favor, 4).0);
 }
 
 #[test]

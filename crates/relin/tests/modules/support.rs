@@ -3,7 +3,10 @@
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use relin::model::CausalLm;
 use relin::ops::to_vec;
-use relin::recipe::{AttentionKind, ModelConfig, Normalizer, OutputNorm, Position};
+use relin::recipe::{AttentionKind, FeatureMap, ModelConfig, Normalizer, OutputNorm, Position};
+use relin_kernels::encoding::EncodingConfig;
+use relin_kernels::encoding::spe::SineSpeConfig;
+use relin_kernels::feature_map::RandomFeatures;
 use relin_kernels::rng::Rng;
 
 /// Some dozens of roundings of 6e-8: a gradient in f32 against the kernel's own in f64, or logits made in two orders.
@@ -91,6 +94,18 @@ pub fn tiny(position: &str) -> ModelConfig {
 /// A tiny model with softmax attention.
 pub fn tiny_softmax(position: &str) -> ModelConfig {
     ModelConfig { attention: AttentionKind::Softmax, ..tiny(position) }
+}
+
+/// Stochastic encoding with one code for all layers, before random features.
+pub fn shared_codes() -> ModelConfig {
+    let spe = SineSpeConfig { shared: true, sines: 3, realizations: 16, ..SineSpeConfig::default() };
+    // No shift by the largest exponent, which the gradient takes for a constant.
+    let features = RandomFeatures { features: 24, redraw_every: 1, stabilize: false, ..Default::default() };
+    ModelConfig {
+        position: Position::Table(EncodingConfig::SineSpe(spe)),
+        feature_map: FeatureMap::Random(features),
+        ..tiny_normalized("none", Normalizer::Plain)
+    }
 }
 
 /// A tiny model with a denominator.

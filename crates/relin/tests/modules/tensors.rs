@@ -6,7 +6,7 @@ use relin::model::{NamedTensor, TensorError, count_parameters, load_tensors, nam
 use relin::ops::to_vec;
 use relin::recipe::{Absolute, Mlp, ModelConfig, Norm};
 
-use crate::support::{VOCAB, bits, frozen, tiny, tiny_softmax, tokens, trainable};
+use crate::support::{VOCAB, bits, frozen, shared_codes, tiny, tiny_softmax, tokens, trainable};
 
 fn variety() -> Vec<ModelConfig> {
     let untied = ModelConfig { tie_word_embeddings: false, mlp: Mlp::Gated, ..tiny("lrpe-type3") };
@@ -17,7 +17,7 @@ fn variety() -> Vec<ModelConfig> {
         bias: false,
         ..tiny("lrpe-unitary-learned")
     };
-    vec![tiny("none"), untied, learned, tiny_softmax("lrpe-orthogonal")]
+    vec![tiny("none"), untied, learned, tiny_softmax("lrpe-orthogonal"), shared_codes()]
 }
 
 fn same_bits(a: &[NamedTensor], b: &[NamedTensor]) -> bool {
