@@ -2,10 +2,11 @@
 
     python compare.py attention RELIN [--lengths 512,2048] [--threads 1,2] [--compile] [--rounds 3] [--seconds 1]
     python compare.py train     RELIN [--lengths 512,2048] [--threads 2] [--compile]
+    python compare.py spe       RELIN [--lengths 8192] [--threads 1,2]
 
 RELIN is the binary. A ratio is the median over the rounds of the peer's time by relin's in the same round: above 1,
 relin is faster. One side runs at a time. Both check their results before they time anything. SDPA is softmax
-attention with RoPE, whatever the row's encoding.
+attention with RoPE, whatever the row's encoding. `spe` needs the package of that name.
 """
 
 import argparse
@@ -30,14 +31,14 @@ def main():
     load = os.getloadavg()[0]
     if load > 0.5:
         print(f"warning: others use this machine (load {load:.1f}); barriers between threads suffer most", file=sys.stderr)
-    (attention if args.what == "attention" else train)(args)
+    {"attention": attention, "train": train, "spe": stochastic}[args.what](args)
 
 
 def arguments():
     integers = lambda text: [int(part) for part in text.split(",")]
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["attention", "train"])
+    parser.add_argument("what", choices=["attention", "train", "spe"])
     parser.add_argument("relin", type=Path, help="the binary")
     parser.add_argument("--lengths", type=integers, help="numbers of tokens")
     parser.add_argument("--threads", type=integers, default=[1, 2])
@@ -76,7 +77,7 @@ def attention_row(args, peer, case, missing):
     paths = RIVALS + (["sdpa"] if case["length"] <= args.softmax_longest else [])
     own, times = [], {}
     for _ in range(args.rounds):
-        own.append(relin_attention(args, case, peer.threads))
+        own.append(relin_attention(args, case, peer.threads)["median_seconds"])
         for path in paths:
             for compiled in [False, True] if args.compile else [False]:
                 request = case | {"path": path, "compiled": compiled, "seconds": args.seconds, "row": str(case)}
@@ -135,7 +136,7 @@ def relin_attention(args, case, threads):
         path = Path(folder) / "attention.toml"
         path.write_text(definition)
         (line,) = relin(args, ["attention", "--file", path])
-    return line["median_seconds"]
+    return line
 
 
 def relin(args, rest):
@@ -215,6 +216,40 @@ def torch_step(args, kind, length, batch, threads, compiled):
     command += ["--threads", threads, "--seconds", args.seconds] + (["--compile"] if compiled else [])
     run = subprocess.run([str(part) for part in command], env=os.environ | ALLOCATOR, stdout=subprocess.PIPE, text=True)
     return json.loads(run.stdout) if run.returncode == 0 else sys.exit(f"train_step.py failed: {command}")
+
+
+def stochastic(args):
+    print("| threads | direction | T | position | relin, s | PyTorch, s | ratio | relin, MB | PyTorch, MB | ratio |")
+    print("|--:|---|--:|---|--:|--:|--:|--:|--:|--:|", flush=True)
+    for threads in args.threads:
+        for direction in args.directions:
+            for length in args.lengths or [8192]:
+                for kind in ("sine", "conv"):
+                    stochastic_row(args, threads, direction, length, kind)
+
+
+def stochastic_row(args, threads, direction, length, kind):
+    """Both with the attention after it, and a peer's process for each round: its memory is then its own."""
+    case = {"position": f"{kind}-spe", "direction": direction, "length": length, "chunk": 64}
+    case |= {"heads": args.heads, "key_dim": args.key_dim, "value_dim": args.key_dim}
+    own, peers = [], []
+    for _ in range(args.rounds):
+        own.append(relin_attention(args, case, threads))
+        command = [sys.executable, HERE / "stochastic.py", "--kind", kind, "--direction", direction]
+        command += ["--length", length, "--threads", threads, "--heads", args.heads, "--key-dim", args.key_dim]
+        run = subprocess.run([str(part) for part in command], env=os.environ | ALLOCATOR, stdout=subprocess.PIPE, text=True)
+        peers.append(json.loads(run.stdout) if run.returncode == 0 else sys.exit(f"stochastic.py failed: {command}"))
+    log(args, {"threads": threads, "relin": own, "peers": peers} | case)
+    seconds = [[line["median_seconds"] for line in lines] for lines in (own, peers)]
+    ratio = statistics.median(peer / relin for relin, peer in zip(*seconds))
+    # Inputs, outputs and gradients are in neither.
+    memory = [max(line["extra_bytes"] for line in own), min(line["peak_bytes_over_start"] for line in peers)]
+    print(
+        f"| {threads} | {direction} | {length} | {kind}-spe | {statistics.median(seconds[0]):.3f} "
+        f"| {statistics.median(seconds[1]):.3f} | {ratio:.1f} | {memory[0] / 1e6:.1f} | {memory[1] / 1e6:.0f} "
+        f"| {memory[1] / memory[0]:.0f} |",
+        flush=True,
+    )
 
 
 def log(args, line):

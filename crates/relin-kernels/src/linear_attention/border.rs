@@ -6,7 +6,7 @@ use super::{LinearAttention, State};
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::simd::dispatch;
-use crate::tiles::{Onto, Part, Term, Tile, product};
+use crate::tiles::{Onto, Part, Term, Tile, product_ahead};
 
 /// `S` and `z` of one head.
 #[derive(Clone, Debug)]
@@ -54,8 +54,12 @@ impl<R: FastMath> Border<R> {
     }
 
     /// Adds a chunk: `S ← λ^n (S + K̃^T V)`, `z ← λ^n (z + Σ g)`.
-    pub fn add(&mut self, head: &Head<'_, R>, keys: &Rows<R>, values: &Tile<R>) {
-        product(&mut self.s, Part::Full, Onto::Itself, [Term::transposed(&keys.encoded, values)]);
+    ///
+    /// Asks for the values of the chunk at `next`.
+    pub fn add(&mut self, head: &Head<'_, R>, keys: &Rows<R>, values: &Tile<R>, next: Option<usize>) {
+        let ahead = head.ahead(head.inputs.v, head.attention.value_dim, next);
+        let term = Term::transposed(&keys.encoded, values);
+        product_ahead(&mut self.s, Part::Full, Onto::Itself, [term], [ahead]);
         add_summed(head.attention, keys, &mut self.z);
         if let Some(fade) = head.fade {
             fade.pass_border(keys.len(), self);
@@ -108,7 +112,7 @@ impl<R: FastMath> KeysAndValues<R> {
     pub fn add_all(&mut self, head: &Head<'_, R>, border: &mut Border<R>) {
         for (from, n) in chunks(head.tokens.len, head.attention.chunk) {
             self.load(head, from, n);
-            border.add(head, &self.keys, &self.values);
+            border.add(head, &self.keys, &self.values, Some(from + n));
         }
     }
 }

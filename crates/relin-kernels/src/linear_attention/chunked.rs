@@ -16,7 +16,7 @@ use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
 use crate::simd::dispatch;
-use crate::tiles::{Onto, Part, Term, Tile, product};
+use crate::tiles::{Ahead, Onto, Part, Term, Tile, product, product_ahead};
 
 /// What a thread needs for one chunk, forward.
 #[derive(Debug)]
@@ -54,16 +54,16 @@ impl<R: FastMath> Workspace<R> {
     }
 
     /// `tril(Q̃ K̃^T)`.
-    fn score(&mut self, n: usize) {
+    fn score(&mut self, n: usize, ahead: Ahead<'_, R>) {
         self.keys_t.transpose_of(&self.kv.keys.encoded);
-        lower_product(&self.queries.encoded, &self.keys_t, n, &mut self.scores);
+        lower_product(&self.queries.encoded, &self.keys_t, n, &mut self.scores, ahead);
     }
 }
 
 /// `tril(A B)`, `n × n`.
-fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>) {
+fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>, ahead: Ahead<'_, R>) {
     into.resize(n, n);
-    product(into, Part::Lower, Onto::Zero, [Term::new(a, b)]);
+    product_ahead(into, Part::Lower, Onto::Zero, [Term::new(a, b)], [ahead]);
     into.cut_above_diagonal();
 }
 
@@ -80,14 +80,17 @@ pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Ta
     let Head { attention, tokens, .. } = tasks[0].head;
     for (from, n) in chunks(tokens.len, attention.chunk) {
         for Task { head, border, out } in tasks.iter_mut() {
+            let next = Some(from + n);
+            let [q, k] = [head.inputs.q, head.inputs.k].map(|x| head.ahead(x, attention.key_dim(), next));
             workspace.load(head, from, n, &border.z);
-            workspace.score(n);
+            workspace.score(n, q);
             let Workspace { queries, kv, scores, out: values, sums, .. } = workspace;
             values.resize(n, attention.value_dim);
             let own = Term::lower(scores, &kv.values);
-            product(values, Part::Full, Onto::Zero, [own, Term::new(&queries.encoded, &border.s)]);
+            let before = Term::new(&queries.encoded, &border.s);
+            product_ahead(values, Part::Full, Onto::Zero, [own, before], [k]);
             attention.divide(&sums[..n], values, from, out);
-            border.add(head, &kv.keys, &kv.values);
+            border.add(head, &kv.keys, &kv.values, next);
         }
     }
 }
@@ -174,12 +177,11 @@ impl<R: FastMath> BackwardWorkspace<R> {
                 task.head.load(Side::Key, from, n, keys);
                 task.head.load_values(from, n, values);
                 after.s.resize_like(&before.s);
-                product(
-                    &mut after.s,
-                    Part::Full,
-                    Onto::Tile(&before.s),
-                    [Term::transposed(values, &keys.encoded)],
-                );
+                let (inputs, next) = (task.head.inputs, Some(from + n));
+                let k = task.head.ahead(inputs.k, attention.key_dim(), next);
+                let v = task.head.ahead(inputs.v, attention.value_dim, next);
+                let own = Term::transposed(values, &keys.encoded);
+                product_ahead(&mut after.s, Part::Full, Onto::Tile(&before.s), [own], [k, v]);
                 after.z.copy_from_slice(&before.z);
                 add_summed(attention, keys, &mut after.z);
                 if let Some(fade) = task.head.fade {
@@ -237,19 +239,26 @@ fn chunk_backward<R: FastMath>(
     head.load_output(cotangent.d_out, from, n, d_out);
     attention.divide_vjp(&mut forward.sums[..n], &forward.out, d_out);
 
-    forward.score(n);
+    let inputs = head.inputs;
+    let ahead = |x, width| head.ahead(x, width, from.checked_sub(attention.chunk));
+    let [next_q, next_k] = [inputs.q, inputs.k].map(|x| ahead(x, attention.key_dim()));
+    let [next_v, next_out, next_d_out] =
+        [inputs.v, cotangent.out, cotangent.d_out].map(|x| ahead(x, attention.value_dim));
+    forward.score(n, next_q);
     values_t.transpose_of(&forward.kv.values);
-    lower_product(d_out, values_t, n, d_scores);
+    lower_product(d_out, values_t, n, d_scores, next_k);
     let (q, k, v) = (&forward.queries.encoded, &forward.kv.keys.encoded, &forward.kv.values);
     d_queries.resize(n, attention.encoded_dim());
-    product(d_queries, Part::Full, Onto::Zero, [Term::lower(d_scores, k), Term::new(d_out, &before.s)]);
+    let terms = [Term::lower(d_scores, k), Term::new(d_out, &before.s)];
+    product_ahead(d_queries, Part::Full, Onto::Zero, terms, [next_v]);
     let d_state_t = &mut workspace.d_state_t;
     d_state_t.transpose_of(&d_border.s);
     d_keys.resize(n, attention.encoded_dim());
-    product(d_keys, Part::Full, Onto::Zero, [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)]);
+    let terms = [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)];
+    product_ahead(d_keys, Part::Full, Onto::Zero, terms, [next_out]);
     d_values.resize(n, attention.value_dim);
-    let own = Term::lower_transposed(&forward.scores, d_out);
-    product(d_values, Part::Full, Onto::Zero, [own, Term::new(k, &d_border.s)]);
+    let terms = [Term::lower_transposed(&forward.scores, d_out), Term::new(k, &d_border.s)];
+    product_ahead(d_values, Part::Full, Onto::Zero, terms, [next_d_out]);
     product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(q, d_out)]);
     for i in 0..n {
         gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);

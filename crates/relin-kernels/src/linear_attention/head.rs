@@ -7,8 +7,8 @@ use crate::encoding::{Encoder, Side, Stage};
 use crate::fast_math::FastMath;
 use crate::feature_map::{BoundFeatureMap, FeatureMap};
 use crate::segments::Segment;
-use crate::simd::{dispatch, prefetch};
-use crate::tiles::Tile;
+use crate::simd::dispatch;
+use crate::tiles::{Ahead, Tile};
 
 /// One head of a run of tokens: a segment, or a piece of one.
 #[derive(Clone, Copy)]
@@ -96,7 +96,6 @@ impl<R: FastMath> Head<'_, R> {
                 fade.apply(side, 0, rows.middle.chunks_mut(attention.middle_dim()).take(n));
             }
         }
-        self.prefetch(self.tensor(side), k, from);
     }
 
     /// φ of rows as given, which are gathered into `raw` if it takes them so.
@@ -114,23 +113,18 @@ impl<R: FastMath> Head<'_, R> {
         }
     }
 
-    /// Asks the memory for the rows of the chunk after `from`, to be loaded when the other heads have had their turn.
-    pub fn prefetch(&self, tensor: &[R], width: usize, from: usize) {
-        let next = from + self.attention.chunk;
-        let rows = self.attention.chunk.min(self.tokens.len.saturating_sub(next));
-        if rows > 0 {
-            let (tensor, stride) = self.strided(tensor, width, next);
-            for row in tensor.chunks(stride).take(rows) {
-                prefetch(&row[..width]);
-            }
-        }
+    /// The rows of another chunk, to be loaded when the other heads have had their turn; none outside the tokens.
+    pub fn ahead<'t>(&self, tensor: &'t [R], width: usize, from: Option<usize>) -> Ahead<'t, R> {
+        let from = from.unwrap_or(self.tokens.len).min(self.tokens.len);
+        let rows = self.attention.chunk.min(self.tokens.len - from);
+        let (tensor, stride) = if rows == 0 { (&[][..], 1) } else { self.strided(tensor, width, from) };
+        Ahead::new(tensor, stride, width, rows)
     }
 
     /// Rows of the values.
     pub fn load_values(&self, from: usize, n: usize, values: &mut Tile<R>) {
         let v = self.attention.value_dim;
         values.write_rows(n, v, |rows| self.gather(self.inputs.v, v, from, rows));
-        self.prefetch(self.inputs.v, v, from);
     }
 
     /// Rows of a tensor laid out as the output.

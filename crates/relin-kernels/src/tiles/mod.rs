@@ -9,7 +9,7 @@ mod rows;
 mod transpose;
 
 use crate::simd::Lanes;
-pub(crate) use product::{Onto, Part, Term, product};
+pub(crate) use product::{Ahead, Onto, Part, Term, product, product_ahead};
 pub(crate) use rows::weighted_rows;
 pub use transpose::TransposeBlocks;
 

@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::Tile;
-use crate::simd::{Lanes, with_simd};
+use crate::simd::{Lanes, prefetch, with_simd};
 
 /// Which elements are used; a row `i` and column `j`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,36 @@ pub(crate) enum Onto<'a, R> {
     Tile(&'a Tile<R>),
 }
 
+/// Rows that will be read soon, `stride` apart: a product asks the memory for them, some before each block of its
+/// arithmetic, so that they arrive meanwhile. All at once they would keep the processor waiting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead<'a, R> {
+    rows: &'a [R],
+    stride: usize,
+    width: usize,
+}
+
+impl<'a, R> Ahead<'a, R> {
+    /// `n` rows of `width`.
+    pub fn new(rows: &'a [R], stride: usize, width: usize, n: usize) -> Self {
+        let len = n.checked_sub(1).map_or(0, |last| last * stride + width);
+        Self { rows: &rows[..len], stride, width }
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len().div_ceil(self.stride)
+    }
+
+    /// Asks for the first `n` of the rows and forgets them.
+    #[inline(always)]
+    fn ask(&mut self, n: usize) {
+        for _ in 0..n.min(self.len()) {
+            prefetch(&self.rows[..self.width]);
+            self.rows = self.rows.get(self.stride..).unwrap_or_default();
+        }
+    }
+}
+
 /// Writes the sum of the terms to `dst`, or to the blocks of it that touch `part`.
 pub(crate) fn product<R: Lanes, const N: usize>(
     dst: &mut Tile<R>,
@@ -76,21 +106,33 @@ pub(crate) fn product<R: Lanes, const N: usize>(
     onto: Onto<'_, R>,
     terms: [Term<'_, R>; N],
 ) {
+    product_ahead(dst, part, onto, terms, []);
+}
+
+/// [`product`], and in its shade the rows of `ahead`.
+pub(crate) fn product_ahead<R: Lanes, const N: usize, const A: usize>(
+    dst: &mut Tile<R>,
+    part: Part,
+    onto: Onto<'_, R>,
+    terms: [Term<'_, R>; N],
+    ahead: [Ahead<'_, R>; A],
+) {
     if let Onto::Tile(tile) = onto {
         assert_eq!((tile.rows, tile.cols), (dst.rows, dst.cols), "tiles do not fit");
     }
     terms.iter().for_each(|term| term.check(dst.rows, dst.cols));
-    with_simd(Product { dst, part, onto, terms });
+    with_simd(Product { dst, part, onto, terms, ahead });
 }
 
-struct Product<'a, 'b, R, const N: usize> {
+struct Product<'a, 'b, R, const N: usize, const A: usize> {
     dst: &'a mut Tile<R>,
     part: Part,
     onto: Onto<'b, R>,
     terms: [Term<'b, R>; N],
+    ahead: [Ahead<'b, R>; A],
 }
 
-impl<R: Lanes, const N: usize> WithSimd for Product<'_, '_, R, N> {
+impl<R: Lanes, const N: usize, const A: usize> WithSimd for Product<'_, '_, R, N, A> {
     type Output = ();
 
     #[inline(always)]
@@ -100,24 +142,27 @@ impl<R: Lanes, const N: usize> WithSimd for Product<'_, '_, R, N> {
     }
 }
 
-impl<R: Lanes, const N: usize> Product<'_, '_, R, N> {
+impl<R: Lanes, const N: usize, const A: usize> Product<'_, '_, R, N, A> {
     #[inline(always)]
     fn run<S: Simd, const M: usize, const V: usize>(mut self, simd: S) {
         let lanes = R::lanes::<S>();
+        let blocks = (self.dst.rows / M * (self.dst.cols / (V * lanes))).max(1);
+        let blocks = if self.part == Part::Full { blocks } else { blocks.div_ceil(2) };
+        let ask = self.ahead.iter().map(|ahead| ahead.len().div_ceil(blocks)).max().unwrap_or(0);
         let mut col = 0;
         while col + V * lanes <= self.dst.cols {
-            self.column::<S, M, V>(simd, col);
+            self.column::<S, M, V>(simd, col, ask);
             col += V * lanes;
         }
         while col < self.dst.cols {
-            self.column::<S, M, 1>(simd, col);
+            self.column::<S, M, 1>(simd, col, ask);
             col += lanes;
         }
     }
 
     /// All blocks of `M` rows for `V` registers of columns.
     #[inline(always)]
-    fn column<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, col: usize) {
+    fn column<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, col: usize, ask: usize) {
         for row in (0..self.dst.rows).step_by(M) {
             let outside = match self.part {
                 Part::Full => false,
@@ -127,6 +172,7 @@ impl<R: Lanes, const N: usize> Product<'_, '_, R, N> {
             if outside {
                 continue;
             }
+            self.ahead.iter_mut().for_each(|ahead| ahead.ask(ask));
             if self.part == Part::Lower && col + R::lanes::<S>() >= row + M {
                 self.block::<S, M, 1>(simd, row, col);
             } else {

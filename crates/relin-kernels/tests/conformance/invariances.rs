@@ -1,6 +1,10 @@
 //! What must not change a result: where positions start, padding, packing, where a sequence is split.
 
-use relin_kernels::encoding::{DecayConfig, EncodingConfig, Place, Stage};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use relin_kernels::encoding::{DecayConfig, Encoding, EncodingConfig, Place, Stage};
+use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State, naive};
 use relin_kernels::segments::{Mask, Segment, dense};
@@ -150,6 +154,46 @@ fn any_decay_is_exact() {
             assert_close(&format!("λ = {lambda}, {normalizer:?}"), &got.out, &expected.out, 1e-6);
             assert_close(&format!("λ = {lambda}, {normalizer:?}: S"), &got.state.s, &expected.state.s, 1e-6);
         }
+    }
+}
+
+/// Single against double precision at the end of a long sequence, inputs being the same numbers. Scores that change sign
+/// cancel in the numerator, whose terms are no larger than those of the denominator: that costs them nothing here, since
+/// the plain denominator keeps its sign and each sum is rounded in proportion to its own size.
+#[test]
+fn a_long_sequence_in_single_precision() {
+    const LONG: usize = 131_072;
+    const WIDTH: usize = 12;
+    let place = Place { key_dim: WIDTH, heads: 1, layer: 0 };
+    let normals = |seed| normals::<f32>(seed, LONG * WIDTH);
+    let (q, k, v) = (normals(1), normals(2), normals(3));
+    let (wide_q, wide_k, wide_v) = (cast::<_, f64>(&q), cast::<_, f64>(&k), cast::<_, f64>(&v));
+    let segments = dense(1, LONG, 0);
+    encodings().into_par_iter().for_each(|(name, config)| {
+        let single = with_plain_denominator(config.build::<f32>(place).unwrap());
+        let exact = with_plain_denominator(config.build::<f64>(place).unwrap());
+        let params = params::<f32>(&*single.encoding);
+        let inputs = Inputs { q: &q, k: &k, v: &v, params: &params, initial: None };
+        let got = single.forward(Mask::causal(&segments), inputs).out;
+        let params = cast(&params);
+        let inputs = Inputs { q: &wide_q, k: &wide_k, v: &wide_v, params: &params, initial: None };
+        let expected = exact.forward(Mask::causal(&segments), inputs).out;
+        let last = (LONG - 4096) * WIDTH;
+        assert_close(&name, &got[last..], &expected[last..], 1e-5);
+    });
+}
+
+fn with_plain_denominator<R: FastMath>(encoding: Arc<dyn Encoding<R>>) -> LinearAttention<R> {
+    let (stage, key_dim) = (encoding.stage(), encoding.key_dim());
+    LinearAttention {
+        feature_map: FeatureMap::Elu1.bind(stage.mapped_dim(key_dim, &*encoding)),
+        encoding,
+        stage,
+        normalizer: Normalizer::Plain,
+        eps: 1e-6,
+        heads: 1,
+        value_dim: key_dim,
+        chunk: 64,
     }
 }
 
