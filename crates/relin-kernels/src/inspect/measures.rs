@@ -129,7 +129,8 @@ impl Head<'_> {
             let mean = estimate / encoded as f64;
             let variance = terms.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
             let w = self.kernel_between(0, t as i64 - s as i64);
-            let exact: f64 = w.chunks(k).zip(&q[s * k..]).map(|(row, q)| q * dot(row, &key[t * k..][..k])).sum();
+            let exact: f64 =
+                w.chunks(k).zip(&q[s * k..]).map(|(row, q)| q * dot(row, &key[t * k..][..k])).sum();
             worst = worst.max((estimate - exact).abs() / variance.sqrt().max(f64::MIN_POSITIVE));
         }
         worst
@@ -201,7 +202,8 @@ mod tests {
         params[0] += 1e-6;
         let moved = Head { encoding: &*encoding, params: &params, head: 0 };
         assert!(moved.relativity().holds());
-        let change = moved.kernel(17).iter().zip(&kernel).fold(0.0f64, |worst, (a, b)| worst.max((a - b).abs()));
+        let change =
+            moved.kernel(17).iter().zip(&kernel).fold(0.0f64, |worst, (a, b)| worst.max((a - b).abs()));
         assert!(change > TOLERANCE, "{change}");
     }
 

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::encoding::lrpe::{Basis, Cycles, Family};
 use crate::encoding::spe::NoiseMode;
 use crate::encoding::{
-    Encoding, EncodingConfig, EncodingError, Lrpe, LrpeConfig, Place, SignedPermutation, SineSpeConfig, XposConfig,
+    Encoding, EncodingConfig, EncodingError, Lrpe, LrpeConfig, Place, SignedPermutation, SineSpeConfig,
+    XposConfig,
 };
 
 /// The spectrum of one head.
@@ -61,7 +62,9 @@ impl Spectrum {
             EncodingConfig::Decay(config) => return Self::of(&config.inner, place, params, head),
             EncodingConfig::Grid(_) => Self::Axes,
             // Its angles are the first of its parameters.
-            EncodingConfig::OrthogonalGroup(_) => Self::Angles { theta: params[..place.key_dim / 2].to_vec() },
+            EncodingConfig::OrthogonalGroup(_) => {
+                Self::Angles { theta: params[..place.key_dim / 2].to_vec() }
+            }
             EncodingConfig::SignedPermutation(config) => {
                 of_signed(&SignedPermutation::new(config, place)?, place.key_dim, head)
             }
@@ -109,7 +112,8 @@ fn of_sines(config: &SineSpeConfig, place: Place, params: &[f64], head: usize) -
 fn of_signed(encoding: &SignedPermutation, k: usize, head: usize) -> Spectrum {
     let w = Encoding::<f64>::kernel(encoding, &[], head, 1);
     let source = |row: &[f64]| row.iter().position(|w| *w != 0.0).unwrap_or(0);
-    let lengths = Cycles::new(w.chunks(k).map(source).collect()).map_or_else(Vec::new, |cycles| cycles.lengths());
+    let lengths =
+        Cycles::new(w.chunks(k).map(source).collect()).map_or_else(Vec::new, |cycles| cycles.lengths());
     Spectrum::Cycles { lengths, period: encoding.period(head) }
 }
 
@@ -120,9 +124,11 @@ pub(super) fn with_realizations(config: &EncodingConfig, realizations: usize) ->
         EncodingConfig::SineSpe(sine) if sine.noise != NoiseMode::Exact => {
             Some(EncodingConfig::SineSpe(SineSpeConfig { realizations, noise, ..sine.clone() }))
         }
-        EncodingConfig::ConvSpe(conv) => Some(EncodingConfig::ConvSpe(
-            crate::encoding::ConvSpeConfig { realizations, noise, ..conv.clone() },
-        )),
+        EncodingConfig::ConvSpe(conv) => Some(EncodingConfig::ConvSpe(crate::encoding::ConvSpeConfig {
+            realizations,
+            noise,
+            ..conv.clone()
+        })),
         _ => None,
     }
 }
@@ -161,7 +167,9 @@ mod tests {
 
     #[test]
     fn sines_turn_at_most_half_a_turn() {
-        let Spectrum::Angles { theta } = spectrum(&preset("sine-spe").unwrap().config()) else { panic!("no angles") };
+        let Spectrum::Angles { theta } = spectrum(&preset("sine-spe").unwrap().config()) else {
+            panic!("no angles")
+        };
         assert_eq!(theta.len(), 160);
         assert!(theta.iter().all(|theta| *theta > 0.0 && *theta < TAU / 2.0));
     }
@@ -169,7 +177,8 @@ mod tests {
     #[test]
     fn cycles_add_up_to_the_width() {
         let signed = SignedPermutationConfig { cycle: Cycle::Single, ..SignedPermutationConfig::default() };
-        let longest = LrpeConfig { family: Family::Permutation, cycle: Cycle::Longest, ..LrpeConfig::default() };
+        let longest =
+            LrpeConfig { family: Family::Permutation, cycle: Cycle::Longest, ..LrpeConfig::default() };
         for (config, periods) in [
             (EncodingConfig::Lrpe(longest), vec![140]),
             (EncodingConfig::SignedPermutation(signed), vec![16, 32]),

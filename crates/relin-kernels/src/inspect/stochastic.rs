@@ -98,7 +98,8 @@ impl Draws {
                 (self.encode(draw, Side::Query, 0, &q), self.encode(draw, Side::Key, 0, &keys));
             let error = |(at, exact): (usize, &f64)| {
                 let (s, t) = (at / ROWS, at % ROWS);
-                (scale * dot(&left[s * encoded..][..encoded], &right[t * encoded..][..encoded]) - exact).powi(2)
+                (scale * dot(&left[s * encoded..][..encoded], &right[t * encoded..][..encoded]) - exact)
+                    .powi(2)
             };
             exact.iter().enumerate().map(error).sum::<f64>() / exact.len() as f64
         };
@@ -163,8 +164,15 @@ pub fn estimate(
     let at = |i: usize| {
         let lag = i as i64 - reach as i64;
         let mean = all.iter().map(|draw| draw[i]).sum::<f64>() / draws as f64;
-        let variance = all.iter().map(|draw| (draw[i] - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0).max(1.0);
-        EstimateAt { lag, exact: head.kernel(lag)[d * k + d], draw: all[0][i], mean, deviation: variance.sqrt() }
+        let variance =
+            all.iter().map(|draw| (draw[i] - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0).max(1.0);
+        EstimateAt {
+            lag,
+            exact: head.kernel(lag)[d * k + d],
+            draw: all[0][i],
+            mean,
+            deviation: variance.sqrt(),
+        }
     };
     Ok(Some((0..=2 * reach).map(at).collect()))
 }
@@ -199,7 +207,8 @@ mod tests {
     fn the_variance_falls_as_one_over_r() {
         for name in ["sine-spe", "sine-spe-ungated", "conv-spe", "conv-spe-ungated"] {
             let (config, params) = with(name);
-            let found = convergence(&config, PLACE, &params, 1, &[16, 64, 256, 1024], 16, 0).unwrap().unwrap();
+            let found =
+                convergence(&config, PLACE, &params, 1, &[16, 64, 256, 1024], 16, 0).unwrap().unwrap();
             assert!((found.variance_slope + 1.0).abs() < 0.1, "{name}: {found:?}");
         }
     }
