@@ -61,12 +61,12 @@ impl Relativity {
 }
 
 impl Head<'_> {
-    /// Compares `W_Δ` with `W_{−Δ}` at the given lags.
+    /// Compares `W_Δ` with `W_{−Δ}`, the kernel with query and key changed places, at the given lags.
     pub fn symmetry(&self, lags: &[i64]) -> Symmetry {
         let k = self.encoding.key_dim();
         let mut found = Symmetry { even_deviation: 0.0, transpose_deviation: 0.0, tolerance: TOLERANCE };
         for &lag in lags {
-            let (forth, back) = (self.kernel(lag), self.kernel(-lag));
+            let (forth, back) = (self.kernel_between(0, lag), self.kernel_between(lag, 0));
             for (at, w) in forth.iter().enumerate() {
                 found.even_deviation = found.even_deviation.max((w - back[at]).abs());
                 let transposed = back[at % k * k + at / k];
@@ -157,7 +157,7 @@ impl Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoding::{PRESETS, Place, preset};
+    use crate::encoding::{EncodingConfig, PRESETS, Place, preset};
     use crate::inspect::initial_parameters;
 
     const PLACE: Place = Place { key_dim: 16, heads: 2, layer: 0 };
@@ -181,6 +181,16 @@ mod tests {
             let symmetry = with(neither, |head| head.symmetry(&lags));
             assert!(!symmetry.is_even() && !symmetry.is_transposed(), "{neither}: {symmetry:?}");
         }
+    }
+
+    /// Going back to a cell is not going to the cell with the negative number.
+    #[test]
+    fn of_a_grid_it_is_that_of_its_axes() {
+        let config = r#"{"type":"grid","shape":[4,4],"inner":{"type":"lrpe","family":"orthogonal"}}"#;
+        let config: EncodingConfig = serde_json::from_str(config).unwrap();
+        let encoding = config.build::<f64>(PLACE).unwrap();
+        let symmetry = Head { encoding: &*encoding, params: &[], head: 0 }.symmetry(&[1, 3, 5, 9]);
+        assert!(!symmetry.is_even() && symmetry.is_transposed(), "{symmetry:?}");
     }
 
     #[test]
@@ -212,5 +222,15 @@ mod tests {
         assert_eq!(with("rope", |head| head.basis_deviation()), 0.0);
         // ‖2uu^T‖ = 2, over ‖I‖ = √16.
         assert!((with("lrpe-unitary", |head| head.basis_deviation()) - 0.5).abs() < 1e-12);
+        let moved = with("lrpe-type3", |head| {
+            let mut from = head.params.to_vec();
+            assert_eq!(head.basis_moved(&from), 0.0);
+            // The reflection at −v is that at v.
+            from[8..].iter_mut().for_each(|v| *v = -*v);
+            assert!(head.basis_moved(&from) < 1e-12);
+            from[8] += 1.0;
+            head.basis_moved(&from)
+        });
+        assert!(moved > 0.01, "{moved}");
     }
 }

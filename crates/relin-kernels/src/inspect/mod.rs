@@ -79,13 +79,22 @@ impl Head<'_> {
         map
     }
 
-    /// `‖M_0 − I‖ / ‖I‖` (Frobenius): how far P is from the identity, for the encodings that have one. 0 for
-    /// P = I, and at most 2.
+    /// `‖M_0 − I‖ / ‖I‖` (Frobenius): how far P is from the identity, for the encodings that have one. 0 for P = I, 2/√K for one
+    /// reflection, at most 2.
     pub fn basis_deviation(&self) -> f64 {
         let encoded = self.encoding.encoded_dim();
-        let map = self.map(Side::Key, 0);
-        let off = |(at, m): (usize, &f64)| (m - f64::from(u8::from(at % encoded == at / encoded))).powi(2);
-        let sum: f64 = map.iter().enumerate().map(off).sum();
+        let identity = |at: usize| f64::from(u8::from(at % encoded == at / encoded));
+        self.distance(&self.map(Side::Key, 0), identity)
+    }
+
+    /// `‖M_0 − M'_0‖ / ‖I‖`, of M' with other parameters: how far learning moved P.
+    pub fn basis_moved(&self, from: &[f64]) -> f64 {
+        let before = Head { params: from, ..*self }.map(Side::Key, 0);
+        self.distance(&self.map(Side::Key, 0), |at| before[at])
+    }
+
+    fn distance(&self, map: &[f64], other: impl Fn(usize) -> f64) -> f64 {
+        let sum: f64 = map.iter().enumerate().map(|(at, m)| (m - other(at)).powi(2)).sum();
         (sum / self.encoding.key_dim() as f64).sqrt()
     }
 }

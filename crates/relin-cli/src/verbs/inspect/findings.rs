@@ -52,6 +52,8 @@ pub struct Findings {
     pub relativity: Relativity,
     /// `‖P − I‖/‖I‖`, of encodings that have a P.
     pub basis_deviation: Option<f64>,
+    /// `‖P − P_0‖/‖I‖` from the initial P, of runs.
+    pub basis_moved: Option<f64>,
     /// λ of each head; of a head's features if they differ.
     pub decay: Option<Vec<f64>>,
     /// Of each head; of one if they are alike.
@@ -93,7 +95,6 @@ pub fn measure(subject: &Subject, options: &Options) -> Result<Findings, Inspect
             let head = bias_head(bias, &subject.values, 0, subject.place.key_dim);
             let (symmetry, relativity) = (head.symmetry(&symmetry_lags(options)), head.relativity());
             let mut findings = common(subject, of_bias(config), symmetry, relativity);
-            findings.acts = "on the logits";
             findings.attention = &["softmax"];
             findings.effective = head.curve(&told_lags(options.lags), DRAWS, options.seed);
             Ok(findings)
@@ -112,17 +113,14 @@ fn of_an_encoding(
     let (symmetry, relativity) = (first.symmetry(&symmetry_lags(options)), first.relativity());
     let mut findings = common(subject, of_encoding(config), symmetry, relativity);
     let length_deviation = first.length_deviation();
-    let before = encoding.stage() == Stage::BeforeFeatureMap;
     findings.encoded_dim = Some(encoding.encoded_dim());
-    findings.acts = if before {
-        "before the feature map, on q and k"
-    } else {
-        "after the feature map, on φ(q) and φ(k)"
-    };
     findings.attention = &["linear", "softmax"];
     let holds = length_deviation <= TOLERANCE;
     findings.unitary = Some(Unitary { holds, length_deviation, tolerance: TOLERANCE });
-    findings.basis_deviation = (!before).then(|| first.basis_deviation());
+    if encoding.stage() == Stage::AfterFeatureMap {
+        findings.basis_deviation = Some(first.basis_deviation());
+        findings.basis_moved = subject.trained.then(|| first.basis_moved(&subject.initial()));
+    }
     findings.decay = decay(encoding, subject.place.heads);
     findings.spectra = spectra(subject, config)?;
     findings.probe = Some(first.probe());
@@ -134,6 +132,14 @@ fn of_an_encoding(
                 .map_err(|source| wrong(subject, source))?;
     }
     Ok(findings)
+}
+
+fn acts(stage: Option<Stage>) -> &'static str {
+    match stage {
+        None => "on the logits",
+        Some(Stage::BeforeFeatureMap) => "before the feature map, on q and k",
+        Some(Stage::AfterFeatureMap) => "after the feature map, on φ(q) and φ(k)",
+    }
 }
 
 /// What biases and encodings both have.
@@ -157,7 +163,7 @@ fn common(
         heads: subject.place.heads,
         head_dim: subject.place.key_dim,
         encoded_dim: None,
-        acts: "",
+        acts: acts(subject.stage),
         attention: &[],
         parameters: learned(subject),
         unitary: None,
@@ -167,6 +173,7 @@ fn common(
         relative: relativity.holds(),
         relativity,
         basis_deviation: None,
+        basis_moved: None,
         decay: None,
         spectra: Vec::new(),
         probe: None,

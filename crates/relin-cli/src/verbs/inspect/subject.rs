@@ -6,7 +6,9 @@ use std::sync::Arc;
 use relin::nearest::nearest;
 use relin::recipe::ABSOLUTE_PRESETS;
 use relin_kernels::encoding::bias::{Bias, BiasConfig};
-use relin_kernels::encoding::{Encoding, EncodingConfig, EncodingError, PRESETS, Parameter, Place, preset};
+use relin_kernels::encoding::{
+    Encoding, EncodingConfig, EncodingError, PRESETS, Parameter, Place, Stage, preset,
+};
 use relin_kernels::inspect::{BiasHead, Head};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,6 +30,8 @@ pub struct Subject {
     pub values: Vec<f64>,
     /// Whether the values come from training.
     pub trained: bool,
+    /// Where it acts; `None` for biases, which act on the logits.
+    pub stage: Option<Stage>,
     pub built: Built,
 }
 
@@ -67,7 +71,11 @@ impl Subject {
             }
         };
         let values = initial(&parameters);
-        Ok(Self { name: name.into(), config, place, parameters, values, trained: false, built })
+        let stage = match &built {
+            Built::Encoding(encoding) => Some(encoding.stage()),
+            Built::Bias(_) => None,
+        };
+        Ok(Self { name: name.into(), config, place, parameters, values, trained: false, stage, built })
     }
 
     /// The initial values.

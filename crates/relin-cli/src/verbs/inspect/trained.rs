@@ -4,7 +4,8 @@ use std::path::Path;
 
 use relin::hub::{CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights};
 use relin::model::NamedTensor;
-use relin_kernels::encoding::{Encoding, Parameter, Place};
+use relin::recipe::AttentionKind;
+use relin_kernels::encoding::{Encoding, Parameter, Place, Stage};
 
 use super::error::InspectError;
 use super::subject::{AnyConfig, Built, Subject};
@@ -31,6 +32,9 @@ pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
         let tensors = read_weights(&path)?.tensors;
         subject.values = values(&**encoding, &subject.parameters, layer, &tensors, &path)?;
     }
+    if config.attention == AttentionKind::Softmax {
+        subject.stage = Some(Stage::BeforeFeatureMap);
+    }
     subject.trained = true;
     Ok(subject)
 }
@@ -45,24 +49,62 @@ fn values(
 ) -> Result<Vec<f64>, InspectError> {
     let mut values = Vec::new();
     for Parameter { name, shape, .. } in parameters {
-        let of_layer = |layer: usize| {
-            let (place, end) = (format!("layers.{layer}."), format!(".position.{name}"));
-            let is_it = |tensor: &&NamedTensor| tensor.name.contains(&place) && tensor.name.ends_with(&end);
-            tensors.iter().find(is_it)
+        let end = format!(".position.{name}");
+        let find = |is_place: &dyn Fn(&str) -> bool| {
+            tensors.iter().find(|tensor| tensor.name.strip_suffix(&end).is_some_and(is_place))
         };
-        // What all layers have in common may be written once.
-        let shared = encoding.shared_parameters().contains(name).then(|| of_layer(0)).flatten();
+        let of_layer = find(&|place| place.contains(&format!("layers.{layer}.")));
+        // What all layers have in common may stand once, apart from them.
+        let is_shared = encoding.shared_parameters().contains(name);
+        let shared = find(&|place| is_shared && !place.contains("layers."));
         let wrong = |found: String| InspectError::Tensor {
             path: path.into(),
             name: format!("layers.{layer}.….position.{name}"),
             expected: shape.clone(),
             found,
         };
-        let Some(tensor) = of_layer(layer).or(shared) else { return Err(wrong("none found".into())) };
+        let Some(tensor) = of_layer.or(shared) else { return Err(wrong("none found".into())) };
         if tensor.shape != *shape {
             return Err(wrong(format!("shape {:?} found", tensor.shape)));
         }
         values.extend(tensor.data.iter().map(|x| f64::from(*x)));
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relin_kernels::encoding::spe::SineSpeConfig;
+    use relin_kernels::encoding::{EncodingConfig, SineSpe};
+
+    fn tensors(encoding: &SineSpe, prefix: impl Fn(&str) -> String) -> Vec<NamedTensor> {
+        let tensor = |parameter: Parameter| NamedTensor {
+            name: format!("{}.position.{}", prefix(parameter.name), parameter.name),
+            data: vec![parameter.name.len() as f32; parameter.len()],
+            shape: parameter.shape,
+        };
+        Encoding::<f64>::parameters(encoding).into_iter().map(tensor).collect()
+    }
+
+    /// A shared code stands beside the layers, gates in them.
+    #[test]
+    fn parameters_are_found_in_the_layer_or_beside_the_layers() {
+        let place = Place { key_dim: 2, heads: 1, layer: 1 };
+        for shared in [true, false] {
+            let config = SineSpeConfig { shared, sines: 1, ..SineSpeConfig::default() };
+            let encoding = SineSpe::new(&config, place).unwrap();
+            let beside = |name: &str| shared && name != "gates";
+            let prefix =
+                |name: &str| if beside(name) { "model" } else { "model.layers.1.self_attn" }.to_owned();
+            let subject =
+                Subject::new("sine", AnyConfig::Encoding(EncodingConfig::SineSpe(config)), place).unwrap();
+            let Built::Encoding(built) = &subject.built else { panic!("an encoding") };
+            let all = tensors(&encoding, prefix);
+            let read = |layer| values(&**built, &subject.parameters, layer, &all, Path::new("w"));
+            assert_eq!(read(1).unwrap(), [5.0, 5.0, 7.0, 7.0, 5.0, 5.0, 5.0, 5.0]);
+            let error = read(0).unwrap_err().to_string();
+            assert!(error.contains("w: tensor `layers.0.") && error.contains("none found"), "{error}");
+        }
+    }
 }

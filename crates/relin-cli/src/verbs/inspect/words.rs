@@ -33,7 +33,8 @@ pub fn in_words(found: &Findings) -> String {
     }
     lines.extend([("symmetric", symmetry(found)), ("relative", relativity(found))]);
     if let Some(deviation) = found.basis_deviation {
-        lines.push(("P from I", format!("‖P − I‖/‖I‖ = {deviation:.4}")));
+        let moved = found.basis_moved.map(|moved| format!("; learning moved P by {moved:.4}"));
+        lines.push(("P from I", format!("‖P − I‖/‖I‖ = {deviation:.4}{}", moved.unwrap_or_default())));
     }
     if let Some(decay) = &found.decay {
         lines.push(("decay λ", listed(decay, |lambda| format!("{lambda:.5}"))));
@@ -119,10 +120,7 @@ fn spectrum_in_words(spectrum: &Spectrum) -> String {
     match spectrum {
         Spectrum::Flat => "none: every lag turns alike".into(),
         Spectrum::Cycles { lengths, period } => {
-            format!(
-                "cycles of {}; period {period} (their least common multiple)",
-                listed(lengths, usize::to_string)
-            )
+            format!("cycles of {}; period {period}, their common multiple", listed(lengths, usize::to_string))
         }
         Spectrum::Angles { theta } => {
             let size = |theta: &f64| std::f64::consts::TAU / theta.abs();
