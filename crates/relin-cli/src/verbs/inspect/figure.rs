@@ -7,7 +7,7 @@ use relin_kernels::inspect::{Convergence, Effective, EstimateAt, Head, Probe, Sp
 
 use super::Options;
 use super::findings::{DRAWS, Findings, first_head};
-use super::subject::{AnyConfig, Built, Subject, bias_head};
+use super::subject::{Built, Subject, bias_head};
 use crate::plot::{Chart, HeatMap, Line, Panel, Sheet, Style};
 
 /// Lags and features that a figure shows at most.
@@ -17,13 +17,12 @@ const MOST_ROWS: usize = 32;
 const MOST_NUMBERS: usize = 1 << 23;
 /// Draws of the noise behind the spread of an estimate.
 const NOISE_DRAWS: usize = 32;
-const LAG: &str = "lag t − s (tokens)";
 
 /// The figure of what was found.
 pub fn draw(subject: &Subject, found: &Findings, options: &Options) -> Sheet {
     let mut panels = match &subject.built {
-        Built::Encoding(_) => of_an_encoding(subject, found, options),
-        Built::Bias(_) => of_a_bias(subject, options),
+        Built::Encoding { .. } => of_an_encoding(subject, found, options),
+        Built::Bias { .. } => of_a_bias(subject, options),
     };
     panels.extend(gates(subject));
     let encoded = found.encoded_dim.map(|encoded| format!(", K' = {encoded}")).unwrap_or_default();
@@ -76,6 +75,10 @@ impl Kernels {
         Self { k: head.encoding.key_dim(), lags: lags.to_vec(), w }
     }
 
+    fn lag_label(&self) -> String {
+        lag_label(self.lags.iter().copied())
+    }
+
     fn curve(&self, (i, j): (usize, usize)) -> Vec<(f64, f64)> {
         self.lags.iter().zip(&self.w).map(|(lag, w)| (*lag as f64, w[i * self.k + j])).collect()
     }
@@ -105,6 +108,14 @@ impl Kernels {
     }
 }
 
+/// The axis of evenly spaced lags.
+fn lag_label(lags: impl IntoIterator<Item = i64>) -> String {
+    let mut lags = lags.into_iter();
+    let step = lags.next().zip(lags.next()).map_or(1, |(first, second)| second - first);
+    let every = if step > 1 { format!(", in steps of {step}") } else { String::new() };
+    format!("lag t − s (tokens{every})")
+}
+
 /// Evenly spaced lags on both sides of 0.
 fn shown_lags(longest: usize, k: usize) -> Vec<i64> {
     let most = (MOST_NUMBERS / (k * k).max(1) / 2).clamp(16, MOST_LAGS / 2);
@@ -119,7 +130,7 @@ fn curves(subject: &Subject, kernels: &Kernels) -> Chart {
     let before = before.map(|head| Kernels::new(head, &kernels.lags));
     let title =
         if before.is_some() { "Kernel W(lag), initial pale" } else { "Kernel W(lag) of feature pairs" };
-    let mut chart = Chart::new(title, LAG, "W[i, j]");
+    let mut chart = Chart::new(title, kernels.lag_label(), "W[i, j]");
     for (colour, pair) in kernels.pairs().into_iter().enumerate() {
         if let Some(before) = &before {
             chart = chart.line(Line::new("", colour, Style::Faint, before.curve(pair)));
@@ -138,7 +149,7 @@ fn diagonal(kernels: &Kernels) -> HeatMap {
     let largest = rows.iter().flat_map(|row| &row.1).fold(0.0f64, |most, w| most.max(w.abs()));
     HeatMap {
         title: "Kernel W(lag)[d, d] of each feature".into(),
-        x_label: LAG.into(),
+        x_label: kernels.lag_label(),
         y_label: "feature d".into(),
         x: kernels.lags.iter().map(|lag| *lag as f64).collect(),
         rows,
@@ -151,7 +162,10 @@ fn effective(at: &[Effective], found: &Findings) -> Chart {
         Some(Probe::Matching) => "share of q·q",
         _ => "share of mean φ(q)·φ(k)",
     };
-    with_band(Chart::new("Effective kernel; band: 80 % of rows", LAG, label), at)
+    with_band(
+        Chart::new("Effective kernel; band: 80 % of rows", lag_label(at.iter().map(|at| at.lag)), label),
+        at,
+    )
 }
 
 fn with_band(chart: Chart, at: &[Effective]) -> Chart {
@@ -182,7 +196,7 @@ fn wavelengths(subject: &Subject, theta: &[f64]) -> Chart {
     };
     let style = if theta.len() <= 2 * MOST_ROWS { Style::Dots } else { Style::Solid };
     let chart = Chart::new("Wavelengths 2π/θ", "angle, fastest first", "tokens per turn").log();
-    let AnyConfig::Encoding(config) = &subject.config else { return chart };
+    let Built::Encoding { config, .. } = &subject.built else { return chart };
     let initial = subject.initial();
     let before = Spectrum::of(config, subject.place, &initial, 0);
     match before {
@@ -235,7 +249,7 @@ fn decays(encoding: &dyn Encoding<f64>, longest: usize, heads: usize) -> Option<
 
 /// A stochastic encoding's estimate of one covariance, beside the exact one.
 fn estimated(subject: &Subject, encoding: &dyn Encoding<f64>, options: &Options) -> Option<Panel> {
-    let AnyConfig::Encoding(config) = &subject.config else { return None };
+    let Built::Encoding { config, .. } = &subject.built else { return None };
     let Agreement::InExpectation { realizations } = encoding.agreement() else { return None };
     let reach = options.lags.min(MOST_LAGS);
     let at = covariance(subject, config, realizations, reach)?;
@@ -243,7 +257,7 @@ fn estimated(subject: &Subject, encoding: &dyn Encoding<f64>, options: &Options)
         |value: fn(&EstimateAt) -> f64| at.iter().map(|at| (at.lag as f64, value(at))).collect::<Vec<_>>();
     let spread = at.iter().map(|at| (at.lag as f64, at.exact - at.deviation, at.exact + at.deviation));
     let title = format!("Covariance of feature 0, R = {realizations}");
-    let chart = Chart::new(title, LAG, "P(lag)")
+    let chart = Chart::new(title, lag_label(at.iter().map(|at| at.lag)), "P(lag)")
         .line(Line::band(0, spread))
         .line(Line::new("exact ± one deviation", 0, Style::Solid, of(|at| at.exact)))
         .line(Line::new("one draw", 1, Style::Solid, of(|at| at.draw)));
@@ -277,7 +291,7 @@ fn gates(subject: &Subject) -> Option<Panel> {
 }
 
 fn of_a_bias(subject: &Subject, options: &Options) -> Vec<Panel> {
-    let Built::Bias(bias) = &subject.built else { return Vec::new() };
+    let Built::Bias { bias, .. } = &subject.built else { return Vec::new() };
     let lags = shown_lags(options.lags, 1);
     let head = |head| bias_head(bias, &subject.values, head, subject.place.key_dim);
     let of_one_query = |h| head(h).curve(&lags, 1, options.seed).iter().map(|at| at.mean).collect();
@@ -285,7 +299,11 @@ fn of_a_bias(subject: &Subject, options: &Options) -> Vec<Panel> {
     let factor =
         |at: Effective| Effective { mean: at.mean.exp(), low: at.low.exp(), high: at.high.exp(), ..at };
     let weights: Vec<Effective> = head(0).curve(&lags, DRAWS, options.seed).into_iter().map(factor).collect();
-    let weight = Chart::new("Factor e^b on the weight, head 0", LAG, "factor; band: 80 % of queries");
+    let weight = Chart::new(
+        "Factor e^b on the weight, head 0",
+        lag_label(lags.iter().copied()),
+        "factor; band: 80 % of queries",
+    );
     vec![
         Panel::Chart(bias_curves(&lags, &curves)),
         Panel::Heat(bias_map(&lags, &curves)),
@@ -295,7 +313,8 @@ fn of_a_bias(subject: &Subject, options: &Options) -> Vec<Panel> {
 
 /// Of some heads; of one if all are alike.
 fn bias_curves(lags: &[i64], curves: &[Vec<f64>]) -> Chart {
-    let mut chart = Chart::new("Bias b(lag) of one query", LAG, "added to the logit");
+    let mut chart =
+        Chart::new("Bias b(lag) of one query", lag_label(lags.iter().copied()), "added to the logit");
     let alike = curves.windows(2).all(|pair| pair[0] == pair[1]);
     let every = if alike { curves.len() } else { curves.len().div_ceil(4) };
     for (colour, (h, curve)) in curves.iter().enumerate().step_by(every).enumerate() {
@@ -310,7 +329,7 @@ fn bias_map(lags: &[i64], curves: &[Vec<f64>]) -> HeatMap {
     let largest = curves.iter().flatten().fold(0.0f64, |most, b| most.max(b.abs()));
     HeatMap {
         title: "Bias b(lag) of each head".into(),
-        x_label: LAG.into(),
+        x_label: lag_label(lags.iter().copied()),
         y_label: "head".into(),
         x: lags.iter().map(|lag| *lag as f64).collect(),
         rows: curves.iter().enumerate().map(|(h, curve)| (h as f64, curve.clone())).collect(),
@@ -328,5 +347,7 @@ mod tests {
         let many = shown_lags(1_000_000, 64);
         assert!(many.len() <= MOST_LAGS + 1 && *many.last().unwrap() > 990_000);
         assert!(shown_lags(1000, 4096).len() >= 32);
+        assert_eq!(lag_label(shown_lags(3, 4)), "lag t − s (tokens)");
+        assert_eq!(lag_label(shown_lags(256, 4)), "lag t − s (tokens, in steps of 2)");
     }
 }

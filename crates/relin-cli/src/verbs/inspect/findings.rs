@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Options;
 use super::error::InspectError;
 use super::form::{Form, of_bias, of_encoding};
-use super::subject::{AnyConfig, Built, Subject, bias_head, head};
+use super::subject::{Built, Subject, bias_head, head};
 
 /// Random rows behind an effective kernel.
 pub const DRAWS: usize = 256;
@@ -87,11 +87,9 @@ pub struct Unitary {
 
 /// Measures everything.
 pub fn measure(subject: &Subject, options: &Options) -> Result<Findings, InspectError> {
-    match (&subject.built, &subject.config) {
-        (Built::Encoding(encoding), AnyConfig::Encoding(config)) => {
-            of_an_encoding(subject, &**encoding, config, options)
-        }
-        (Built::Bias(bias), AnyConfig::Bias(config)) => {
+    match &subject.built {
+        Built::Encoding { config, encoding } => of_an_encoding(subject, &**encoding, config, options),
+        Built::Bias { config, bias } => {
             let head = bias_head(bias, &subject.values, 0, subject.place.key_dim);
             let (symmetry, relativity) = (head.symmetry(&symmetry_lags(options)), head.relativity());
             let mut findings = common(subject, of_bias(config), symmetry, relativity);
@@ -99,7 +97,6 @@ pub fn measure(subject: &Subject, options: &Options) -> Result<Findings, Inspect
             findings.effective = head.curve(&told_lags(options.lags), DRAWS, options.seed);
             Ok(findings)
         }
-        _ => unreachable!("a subject is built from its own configuration"),
     }
 }
 
@@ -149,9 +146,9 @@ fn common(
     symmetry: Symmetry,
     relativity: Relativity,
 ) -> Findings {
-    let config = match &subject.config {
-        AnyConfig::Encoding(config) => serde_json::to_value(config),
-        AnyConfig::Bias(config) => serde_json::to_value(config),
+    let config = match &subject.built {
+        Built::Encoding { config, .. } => serde_json::to_value(config),
+        Built::Bias { config, .. } => serde_json::to_value(config),
     };
     Findings {
         position: subject.name.clone(),
@@ -238,8 +235,8 @@ pub fn told_lags(longest: usize) -> Vec<i64> {
 /// Head 0 of an encoding, with its values or the initial ones.
 pub fn first_head<'a>(subject: &'a Subject, values: &'a [f64]) -> Option<Head<'a>> {
     match &subject.built {
-        Built::Encoding(encoding) => Some(head(encoding, values, 0)),
-        Built::Bias(_) => None,
+        Built::Encoding { encoding, .. } => Some(head(encoding, values, 0)),
+        Built::Bias { .. } => None,
     }
 }
 

@@ -23,7 +23,6 @@ pub const BIASES: [&str; 3] = ["t5", "alibi", "shaw"];
 pub struct Subject {
     /// As the user named it.
     pub name: String,
-    pub config: AnyConfig,
     pub place: Place,
     pub parameters: Vec<Parameter>,
     /// Values, flat.
@@ -35,7 +34,7 @@ pub struct Subject {
     pub built: Built,
 }
 
-/// An encoding, or a bias on the logits.
+/// Which encoding, or which bias on the logits.
 #[derive(Clone, Debug)]
 pub enum AnyConfig {
     Encoding(EncodingConfig),
@@ -45,8 +44,8 @@ pub enum AnyConfig {
 /// The same, built.
 #[derive(Clone, Debug)]
 pub enum Built {
-    Encoding(Arc<dyn Encoding<f64>>),
-    Bias(Arc<dyn Bias<f64>>),
+    Encoding { config: EncodingConfig, encoding: Arc<dyn Encoding<f64>> },
+    Bias { config: BiasConfig, bias: Arc<dyn Bias<f64>> },
 }
 
 impl Subject {
@@ -58,24 +57,20 @@ impl Subject {
             heads: place.heads,
             source,
         };
-        let (built, parameters) = match &config {
+        let (built, parameters, stage) = match config {
             AnyConfig::Encoding(config) => {
                 let encoding = config.build::<f64>(place).map_err(wrong)?;
-                let parameters = encoding.parameters();
-                (Built::Encoding(encoding), parameters)
+                let (parameters, stage) = (encoding.parameters(), encoding.stage());
+                (Built::Encoding { config, encoding }, parameters, Some(stage))
             }
             AnyConfig::Bias(config) => {
                 let bias = config.build::<f64>(place).map_err(wrong)?;
                 let parameters = bias.parameters();
-                (Built::Bias(bias), parameters)
+                (Built::Bias { config, bias }, parameters, None)
             }
         };
         let values = initial(&parameters);
-        let stage = match &built {
-            Built::Encoding(encoding) => Some(encoding.stage()),
-            Built::Bias(_) => None,
-        };
-        Ok(Self { name: name.into(), config, place, parameters, values, trained: false, stage, built })
+        Ok(Self { name: name.into(), place, parameters, values, trained: false, stage, built })
     }
 
     /// The initial values.

@@ -27,7 +27,7 @@ pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
     let place = Place { key_dim: config.head_dim(), heads: config.num_attention_heads, layer };
     let name = format!("{}, layer {layer}: {}", folder.display(), config.position);
     let mut subject = Subject::new(&name, AnyConfig::Encoding(config.position.encoding()), place)?;
-    if let Built::Encoding(encoding) = &subject.built {
+    if let Built::Encoding { encoding, .. } = &subject.built {
         let path = folder.join(WEIGHTS_FILE);
         let tensors = read_weights(&path)?.tensors;
         subject.values = values(&**encoding, &subject.parameters, layer, &tensors, &path)?;
@@ -99,7 +99,7 @@ mod tests {
                 |name: &str| if beside(name) { "model" } else { "model.layers.1.self_attn" }.to_owned();
             let subject =
                 Subject::new("sine", AnyConfig::Encoding(EncodingConfig::SineSpe(config)), place).unwrap();
-            let Built::Encoding(built) = &subject.built else { panic!("an encoding") };
+            let Built::Encoding { encoding: built, .. } = &subject.built else { panic!("an encoding") };
             let all = tensors(&encoding, prefix);
             let read = |layer| values(&**built, &subject.parameters, layer, &all, Path::new("w"));
             assert_eq!(read(1).unwrap(), [5.0, 5.0, 7.0, 7.0, 5.0, 5.0, 5.0, 5.0]);
