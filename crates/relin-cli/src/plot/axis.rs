@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(labels(linear_ticks(-0.1, 0.1, 4)), ["-0.10", "-0.05", "0.00", "0.05", "0.10"]);
         assert_eq!(labels(log_ticks(1e-3, 1e2, 6)), ["0.001", "0.01", "0.1", "1", "10", "100"]);
         assert_eq!(labels(log_ticks(0.9, 6.0, 6)), ["1", "2", "5"]);
-        assert_eq!(labels(log_ticks(1e3, 1e6, 6)), ["1000", "10000", "1e5", "1e6"]);
+        assert_eq!(labels(log_ticks(1e3, 1e7, 6)), ["1000", "10000", "1e5", "1e6", "1e7"]);
         assert_eq!(labels(log_ticks(2.1, 2.6, 5)), ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6"]);
     }
 
