@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::verbs::{bench, data, eval, generate, train};
+use crate::verbs::{bench, data, eval, generate, inspect, train};
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).usage(AnsiColor::Green.on_default().bold());
@@ -17,6 +17,7 @@ Examples:
   relin train --set model.position=rope --out runs/rope
   relin eval runs/quickstart --lengths 128,256,512    score it at three context lengths
   relin generate runs/quickstart --prompt 'Once'      let it write
+  relin inspect lrpe-unitary --out lrpe-unitary.svg   look at a position encoding
 
 Results go to standard output, everything else to standard error.
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.";
@@ -43,6 +44,8 @@ pub enum Verb {
     Generate(generate::GenerateArgs),
     /// Measure speed and memory, of results that are checked first
     Bench(bench::BenchArgs),
+    /// Look at a position encoding: its kernel measured and drawn
+    Inspect(inspect::InspectArgs),
     /// List, fetch and make data sets
     Data(data::DataArgs),
     /// Say what this machine offers and which paths run on it

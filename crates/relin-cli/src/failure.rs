@@ -13,6 +13,7 @@ use relin::runlog::RunlogError;
 use relin::train::TrainError;
 
 use crate::verbs::bench::BenchError;
+use crate::verbs::inspect::InspectError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum Failure {
     Data(#[from] DataError),
     #[error(transparent)]
     Bench(#[from] BenchError),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
@@ -56,6 +59,7 @@ impl Failure {
             Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
             Self::Data(e) if e.is_usage() => ExitCode::from(2),
             Self::Bench(e) if e.is_usage() => ExitCode::from(2),
+            Self::Inspect(e) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } | Self::Instructions(_) => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,

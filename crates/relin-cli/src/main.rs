@@ -42,6 +42,7 @@ fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
         Verb::Eval(args) => verbs::eval::run(args, &cli.globals, output),
         Verb::Generate(args) => verbs::generate::run(args, &cli.globals, output),
         Verb::Bench(args) => verbs::bench::run(args, &cli.globals, output),
+        Verb::Inspect(args) => verbs::inspect::run(args, &cli.globals, output),
         Verb::Data(args) => verbs::data::run(args, &cli.globals, output),
         Verb::Doctor => verbs::doctor::run(output),
     }

@@ -17,11 +17,15 @@ impl Axis {
     /// An axis that holds all `values`, with about `wanted` ticks.
     pub fn new(values: impl Iterator<Item = f64>, scale: Scale, pixels: (f64, f64), wanted: usize) -> Self {
         let usable = values.filter(|value| value.is_finite() && (scale == Scale::Linear || *value > 0.0));
+        let mut whole = true;
         let range = usable.fold(None, |range: Option<(f64, f64)>, value| {
+            whole &= value.fract() == 0.0;
             Some(range.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
         });
         let unit = if scale == Scale::Log { (1.0, 10.0) } else { (0.0, 1.0) };
         let (low, high) = widened(range.unwrap_or(unit), scale);
+        // Nothing lies between counts.
+        let wanted = if whole { wanted.min((high - low) as usize).max(1) } else { wanted };
         let ticks = match scale {
             Scale::Linear => linear_ticks(low, high, wanted),
             Scale::Log => log_ticks(low, high, wanted),
@@ -85,7 +89,10 @@ fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
         .step_by(every)
         .flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)))
         .filter(inside)
-        .map(|value| (value, label(value, (-value.log10().floor()).max(0.0) as usize)))
+        .map(|value| match value {
+            1e5.. => (value, format!("{value:.0e}")),
+            _ => (value, label(value, (-value.log10().floor()).max(0.0) as usize)),
+        })
         .collect();
     if ticks.len() >= 2 { ticks } else { linear_ticks(low, high, wanted) }
 }
@@ -105,7 +112,16 @@ mod tests {
         assert_eq!(labels(linear_ticks(-0.1, 0.1, 4)), ["-0.10", "-0.05", "0.00", "0.05", "0.10"]);
         assert_eq!(labels(log_ticks(1e-3, 1e2, 6)), ["0.001", "0.01", "0.1", "1", "10", "100"]);
         assert_eq!(labels(log_ticks(0.9, 6.0, 6)), ["1", "2", "5"]);
+        assert_eq!(labels(log_ticks(1e3, 1e7, 6)), ["1000", "10000", "1e5", "1e6", "1e7"]);
         assert_eq!(labels(log_ticks(2.1, 2.6, 5)), ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6"]);
+    }
+
+    #[test]
+    fn counts_have_whole_ticks() {
+        let ticks = |values: &[f64]| Axis::new(values.iter().copied(), Scale::Linear, (0.0, 1.0), 8).ticks;
+        assert_eq!(labels(ticks(&[0.0, 3.0])), ["0", "1", "2", "3"]);
+        assert_eq!(labels(ticks(&[0.0, 1.0])), ["0", "1"]);
+        assert_eq!(labels(ticks(&[0.0, 0.5, 1.0])).len(), 6);
     }
 
     #[test]

@@ -1,7 +1,12 @@
-//! Line charts as SVG, readable on light and dark pages.
+//! Charts as SVG, readable on light and dark pages.
 
 mod axis;
+mod heat;
+mod sheet;
 mod svg;
+
+pub use heat::HeatMap;
+pub use sheet::{Panel, Sheet};
 
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +17,10 @@ pub enum Style {
     Faint,
     /// A thin line through dots.
     Dots,
+    /// A broad line.
+    Bar,
+    /// The area that the points enclose.
+    Band,
 }
 
 /// A series of points.
@@ -29,6 +38,20 @@ impl Line {
     /// A series in the colour of that index; points that are not finite leave a gap.
     pub fn new(label: impl Into<String>, colour: usize, style: Style, points: Vec<(f64, f64)>) -> Self {
         Self { label: label.into(), colour, style, points }
+    }
+
+    /// The area between two curves, as `(x, low, high)`.
+    pub fn band(colour: usize, between: impl DoubleEndedIterator<Item = (f64, f64, f64)> + Clone) -> Self {
+        let above = between.clone().map(|(x, _, high)| (x, high));
+        let points = above.chain(between.rev().map(|(x, low, _)| (x, low))).collect();
+        Self { label: String::new(), colour, style: Style::Band, points }
+    }
+
+    /// Bars from zero.
+    pub fn bars(label: impl Into<String>, colour: usize, tops: impl Iterator<Item = (f64, f64)>) -> Self {
+        // What is not finite parts one bar from the next.
+        let points = tops.flat_map(|(x, top)| [(x, 0.0), (x, top), (x, f64::NAN)]).collect();
+        Self { label: label.into(), colour, style: Style::Bar, points }
     }
 }
 

@@ -5,44 +5,74 @@ use std::fmt::Write;
 use super::axis::Axis;
 use super::{Chart, Line, Scale, Style};
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
-const LEFT: f64 = 68.0;
-const RIGHT: f64 = WIDTH - 24.0;
-const TOP: f64 = 48.0;
-const BOTTOM: f64 = HEIGHT - 56.0;
+/// A drawing's size, and where its plot lies in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub width: f64,
+    pub height: f64,
+    pub left: f64,
+    pub right: f64,
+    pub top: f64,
+    pub bottom: f64,
+    /// Where the legend has a line of its own below the title; else it finds room.
+    pub legend: Option<f64>,
+}
+
+impl Frame {
+    /// A chart alone on its page.
+    const PAGE: Self = Self::new((720.0, 420.0), (68.0, 48.0), None);
+    /// One of several on a page.
+    pub const PANEL: Self = Self::new((480.0, 340.0), (76.0, 58.0), Some(46.0));
+
+    const fn new((width, height): (f64, f64), (left, top): (f64, f64), legend: Option<f64>) -> Self {
+        Self { width, height, left, right: width - 24.0, top, bottom: height - 56.0, legend }
+    }
+}
 
 /// Colours that keep apart for the colour-blind, for light and for dark pages.
 const LIGHT: [&str; 6] = ["#2563a8", "#c2410c", "#15803d", "#7e3fae", "#8a6d00", "#0e7c86"];
 const DARK: [&str; 6] = ["#6cb0f5", "#fb9a5c", "#5fd38a", "#c79af0", "#e3c54a", "#56cfd8"];
 
 pub(super) fn render(chart: &Chart) -> String {
-    let points = || chart.lines.iter().flat_map(|line| line.points.iter());
-    let x = Axis::new(points().map(|point| point.0), chart.x_scale, (LEFT + 8.0, RIGHT - 8.0), 8);
-    let y = Axis::new(points().map(|point| point.1), chart.y_scale, (BOTTOM - 8.0, TOP + 8.0), 6);
     let mut svg = String::new();
-    head(&mut svg, chart);
-    grid(&mut svg, &x, &y);
-    for line in &chart.lines {
-        series(&mut svg, line, (chart.x_scale, chart.y_scale), &x, &y);
-    }
-    legend(&mut svg, chart);
+    head(&mut svg, &chart.title, (Frame::PAGE.width, Frame::PAGE.height), |_| String::new());
+    body(&mut svg, chart, Frame::PAGE);
     svg.push_str("</svg>\n");
     svg
+}
+
+/// The chart within its frame, whose corner is the origin.
+pub(super) fn body(svg: &mut String, chart: &Chart, frame: Frame) {
+    let points = || chart.lines.iter().flat_map(|line| line.points.iter());
+    let (across, along) = ((frame.left + 8.0, frame.right - 8.0), (frame.bottom - 8.0, frame.top + 8.0));
+    let x = Axis::new(points().map(|point| point.0), chart.x_scale, across, 8);
+    let y = Axis::new(points().map(|point| point.1), chart.y_scale, along, 6);
+    labels(svg, frame, &chart.title, &chart.x_label, &chart.y_label);
+    grid(svg, frame, &x, &y);
+    for line in &chart.lines {
+        series(svg, line, (chart.x_scale, chart.y_scale), &x, &y);
+    }
+    legend(svg, chart, frame);
 }
 
 /// Writing into a string cannot fail.
 macro_rules! put {
     ($svg:expr, $($what:tt)*) => { let _ = writeln!($svg, $($what)*); };
 }
+pub(super) use put;
 
-fn head(svg: &mut String, chart: &Chart) {
-    let title = escape(&chart.title);
+/// The document's beginning: style sheet and page. `more` is added to both themes' rules.
+pub(super) fn head(
+    svg: &mut String,
+    title: &str,
+    (width, height): (f64, f64),
+    more: impl Fn(bool) -> String,
+) {
     put!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">"#
     );
-    put!(svg, "<title>{title}</title>\n<style>");
+    put!(svg, "<title>{}</title>\n<style>", escape(title));
     put!(svg, "text {{ font: 13px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif; }}");
     put!(svg, ".title {{ font-size: 16px; font-weight: 600; }}");
     put!(svg, "polyline {{ fill: none; stroke-linejoin: round; stroke-linecap: round; }}");
@@ -50,23 +80,27 @@ fn head(svg: &mut String, chart: &Chart) {
         svg,
         ".solid {{ stroke-width: 2.2; }} .faint {{ stroke-width: 1; opacity: 0.35; }} .dots {{ stroke-width: 1.4; }}"
     );
+    put!(svg, "polygon {{ opacity: 0.22; }} .bar {{ stroke-width: 9; stroke-linecap: butt; }}");
     theme(svg, "#ffffff", "#1f2430", "#5b6270", "#e3e6ea", &LIGHT);
+    svg.push_str(&more(false));
     put!(svg, "@media (prefers-color-scheme: dark) {{");
     theme(svg, "#14171c", "#e6e9ee", "#a3abb8", "#2b3038", &DARK);
+    svg.push_str(&more(true));
     put!(svg, "}}\n</style>");
-    put!(svg, r#"<rect class="page" width="{WIDTH}" height="{HEIGHT}"/>"#);
-    put!(svg, r#"<text class="ink title" x="{LEFT}" y="28">{title}</text>"#);
-    let (middle, low) = ((LEFT + RIGHT) / 2.0, HEIGHT - 14.0);
-    put!(
-        svg,
-        r#"<text class="pale" x="{middle}" y="{low}" text-anchor="middle">{}</text>"#,
-        escape(&chart.x_label)
-    );
-    let centre = (TOP + BOTTOM) / 2.0;
+    put!(svg, r#"<rect class="page" width="{width}" height="{height}"/>"#);
+}
+
+/// Title and axes in words.
+pub(super) fn labels(svg: &mut String, frame: Frame, title: &str, x_label: &str, y_label: &str) {
+    let Frame { left, right, top, bottom, height, .. } = frame;
+    put!(svg, r#"<text class="ink title" x="{left}" y="28">{}</text>"#, escape(title));
+    let (middle, low) = ((left + right) / 2.0, height - 14.0);
+    put!(svg, r#"<text class="pale" x="{middle}" y="{low}" text-anchor="middle">{}</text>"#, escape(x_label));
+    let centre = (top + bottom) / 2.0;
     put!(
         svg,
         r#"<text class="pale" transform="translate(18 {centre}) rotate(-90)" text-anchor="middle">{}</text>"#,
-        escape(&chart.y_label)
+        escape(y_label)
     );
 }
 
@@ -81,20 +115,21 @@ fn theme(svg: &mut String, page: &str, ink: &str, pale: &str, grid: &str, colour
     }
 }
 
-fn grid(svg: &mut String, x: &Axis, y: &Axis) {
+pub(super) fn grid(svg: &mut String, frame: Frame, x: &Axis, y: &Axis) {
+    let Frame { left, right, top, bottom, .. } = frame;
     for (value, label) in &y.ticks {
         let at = y.at(*value);
-        put!(svg, r#"<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1}" y2="{at:.1}"/>"#);
-        let (end, base) = (LEFT - 8.0, at + 4.5);
+        put!(svg, r#"<line class="grid" x1="{left}" x2="{right}" y1="{at:.1}" y2="{at:.1}"/>"#);
+        let (end, base) = (left - 8.0, at + 4.5);
         put!(svg, r#"<text class="pale" x="{end}" y="{base:.1}" text-anchor="end">{label}</text>"#);
     }
     for (value, label) in &x.ticks {
         let at = x.at(*value);
-        put!(svg, r#"<line class="grid" x1="{at:.1}" x2="{at:.1}" y1="{TOP}" y2="{BOTTOM}"/>"#);
-        let base = BOTTOM + 19.0;
+        put!(svg, r#"<line class="grid" x1="{at:.1}" x2="{at:.1}" y1="{top}" y2="{bottom}"/>"#);
+        let base = bottom + 19.0;
         put!(svg, r#"<text class="pale" x="{at:.1}" y="{base}" text-anchor="middle">{label}</text>"#);
     }
-    put!(svg, r#"<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}"/>"#);
+    put!(svg, r#"<line class="axis" x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}"/>"#);
 }
 
 fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &Axis) {
@@ -103,6 +138,8 @@ fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &A
         Style::Solid => "solid",
         Style::Faint => "faint",
         Style::Dots => "dots",
+        Style::Bar => "bar",
+        Style::Band => return band(svg, colour, &line.points, x, y),
     };
     // A point that has no place, such as a diverged loss, is a gap.
     let has_place = |value: f64, scale| value.is_finite() && (scale == Scale::Linear || value > 0.0);
@@ -128,22 +165,40 @@ fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &A
     }
 }
 
+/// The area that a run of points encloses.
+fn band(svg: &mut String, colour: usize, points: &[(f64, f64)], x: &Axis, y: &Axis) {
+    let mut path = String::new();
+    for (px, py) in points.iter().filter(|point| point.0.is_finite() && point.1.is_finite()) {
+        let _ = write!(path, "{:.1},{:.1} ", x.at(*px), y.at(*py));
+    }
+    put!(svg, r#"<polygon class="f{colour}" points="{}"/>"#, path.trim_end());
+}
+
 /// Widths of letters are unknown here; these are enough for the two fonts.
 const LETTER: f64 = 7.0;
 const TITLE_LETTER: f64 = 9.0;
 /// A sample of the line before its label, and room after it.
 const SAMPLE: f64 = 46.0;
 
-/// At the upper right, where falling losses leave room, over the title's line; a long one in a column at the upper
-/// left of the plot.
-fn legend(svg: &mut String, chart: &Chart) {
+/// In the frame's own line; without one, at the upper right, where falling losses leave room, over the title's line; a
+/// long one in a column at the upper left of the plot.
+fn legend(svg: &mut String, chart: &Chart, frame: Frame) {
+    let Frame { left, right, top, .. } = frame;
     let lines: Vec<&Line> =
         chart.lines.iter().filter(|line| !line.label.is_empty() && !line.points.is_empty()).collect();
     let width = |text: &str, letter: f64| letter * text.chars().count() as f64;
     let widths = lines.iter().map(|line| width(&line.label, LETTER) + SAMPLE);
-    let room = RIGHT - LEFT - width(&chart.title, TITLE_LETTER);
+    if let Some(base) = frame.legend {
+        let mut start = left + 28.0;
+        for (line, width) in lines.iter().zip(widths) {
+            entry(svg, line, start, base);
+            start += width;
+        }
+        return;
+    }
+    let room = right - left - width(&chart.title, TITLE_LETTER);
     if widths.clone().sum::<f64>() <= room {
-        let mut right = RIGHT;
+        let mut right = right;
         for (line, width) in lines.iter().rev().zip(widths.rev()) {
             right -= width;
             entry(svg, line, right + SAMPLE, 28.0);
@@ -151,7 +206,7 @@ fn legend(svg: &mut String, chart: &Chart) {
         return;
     }
     for (i, line) in lines.iter().enumerate() {
-        entry(svg, line, LEFT + SAMPLE, TOP + 20.0 + 18.0 * i as f64);
+        entry(svg, line, left + SAMPLE, top + 20.0 + 18.0 * i as f64);
     }
 }
 
@@ -163,13 +218,14 @@ fn entry(svg: &mut String, line: &Line, start: f64, base: f64) {
     if line.style == Style::Dots {
         put!(svg, r#"<circle class="f{colour}" cx="{:.1}" cy="{middle:.1}" r="3.4"/>"#, (from + to) / 2.0);
     }
+    let class = if line.style == Style::Faint { "faint" } else { "solid" };
     put!(
         svg,
-        r#"<line class="c{colour} solid" x1="{from:.1}" x2="{to:.1}" y1="{middle:.1}" y2="{middle:.1}"/>"#
+        r#"<line class="c{colour} {class}" x1="{from:.1}" x2="{to:.1}" y1="{middle:.1}" y2="{middle:.1}"/>"#
     );
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {
@@ -236,7 +292,8 @@ mod tests {
         for point in points.split(' ') {
             let (x, y) = point.split_once(',').unwrap();
             let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-            assert!((LEFT..=RIGHT).contains(&x) && (TOP..=BOTTOM).contains(&y), "{point}");
+            let Frame { left, right, top, bottom, .. } = Frame::PAGE;
+            assert!((left..=right).contains(&x) && (top..=bottom).contains(&y), "{point}");
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod generate;
+pub mod inspect;
 pub mod train;
 
 use std::path::{Path, PathBuf};

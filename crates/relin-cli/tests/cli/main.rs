@@ -10,6 +10,8 @@ mod bench;
 mod data;
 /// `relin doctor`.
 mod doctor;
+/// `relin inspect`.
+mod inspect;
 /// Killed, stopped and damaged runs.
 mod resume;
 /// Training, scoring and writing.

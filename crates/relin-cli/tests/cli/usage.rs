@@ -6,12 +6,22 @@ use crate::harness::{Bench, Said};
 fn help_explains_with_examples() {
     let bench = Bench::new();
     let help = bench.relin(&["--help"]).exits(0);
-    for word in
-        ["train", "eval", "generate", "bench", "data", "doctor", "Examples:", "--json", "--threads", "--seed"]
-    {
+    for word in [
+        "train",
+        "eval",
+        "generate",
+        "bench",
+        "inspect",
+        "data",
+        "doctor",
+        "Examples:",
+        "--json",
+        "--threads",
+        "--seed",
+    ] {
         assert!(help.out.contains(word), "no {word} in {}", help.out);
     }
-    for verb in ["train", "eval", "generate"] {
+    for verb in ["train", "eval", "generate", "inspect"] {
         let help = bench.relin(&[verb, "--help"]).exits(0);
         assert!(help.out.contains("Examples:"), "{verb}: {}", help.out);
     }
