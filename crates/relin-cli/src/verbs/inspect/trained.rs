@@ -4,8 +4,7 @@ use std::path::Path;
 
 use relin::hub::{CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights};
 use relin::model::NamedTensor;
-use relin::recipe::AttentionKind;
-use relin_kernels::encoding::{Encoding, Parameter, Place, Stage};
+use relin_kernels::encoding::{Encoding, Parameter, Place};
 
 use super::error::InspectError;
 use super::subject::{AnyConfig, Built, Subject};
@@ -24,7 +23,7 @@ pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
         let expected = format!("0 to {last}: {} has {layers} layers", folder.display());
         return Err(InspectError::NoLayer { expected, found: layer });
     }
-    let place = Place { key_dim: config.head_dim(), heads: config.num_attention_heads, layer };
+    let place = Place { key_dim: config.position_dim(), heads: config.num_attention_heads, layer };
     let name = format!("{}, layer {layer}: {}", folder.display(), config.position);
     let mut subject = Subject::new(&name, AnyConfig::Encoding(config.position.encoding()), place)?;
     if let Built::Encoding { encoding, .. } = &subject.built {
@@ -32,9 +31,7 @@ pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
         let tensors = read_weights(&path)?.tensors;
         subject.values = values(&**encoding, &subject.parameters, layer, &tensors, &path)?;
     }
-    if config.attention == AttentionKind::Softmax {
-        subject.stage = Some(Stage::BeforeFeatureMap);
-    }
+    subject.stage = Some(config.position_stage());
     subject.trained = true;
     Ok(subject)
 }
