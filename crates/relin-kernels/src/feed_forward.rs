@@ -4,9 +4,12 @@
 //! exists for one block of rows at a time. Only the inner layer's inputs to the activation are kept for the backward.
 
 use crate::activation::Activation;
-use crate::buffers;
+use crate::buffers::{self, Buffer};
 use crate::fast_math::FastMath;
-use crate::linear::{Linear, LinearGradients, NormedRows, ROWS, add, each, norm_gradients, rows_per_thread};
+use crate::linear::{
+    Linear, LinearBackward, LinearGradients, LinearSums, NormedRows, ROWS, add, each, norm_gradients,
+    rows_per_thread,
+};
 use crate::matmul::Into;
 use crate::norm::{Norm, NormGradients};
 use crate::real::Real;
@@ -108,28 +111,11 @@ impl<R: FastMath> FeedForward<'_, R> {
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
         let inputs = dy.chunks(width).zip(inner.chunks(inner_width)).zip(x.chunks(width));
         let tasks = dx.chunks_mut(width).zip(inputs).collect();
-        let mut runs = each(tasks, |(dx, ((dy, inner), x))| self.backward_run(dx, dy, inner, x)).into_iter();
-        let mut total = runs.next().unwrap_or_else(|| Run::new(self)).finish();
-        let mut norms = vec![total.3];
-        for run in runs {
-            let (gate, up, down, norm) = run.finish();
-            total.0.iter_mut().zip(&gate).for_each(|(sum, gate)| sum.merge(gate));
-            total.1.merge(&up);
-            total.2.merge(&down);
-            norms.push(norm);
-        }
-        let norm = norm_gradients(norms, self.norm.as_ref());
-        FeedForwardGradients { norm, gate: total.0, up: total.1, down: total.2 }
-    }
-
-    fn backward_run<'s>(&'s self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> Run<'s, R> {
-        let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
-        let mut run = Run::new(self);
-        let inputs = dy.chunks(block).zip(inner.chunks(inner_block)).zip(x.chunks(block));
-        for (dx, ((dy, inner), x)) in dx.chunks_mut(block).zip(inputs) {
-            run.backward(self, dx, dy, inner, x);
-        }
-        run
+        let layers = Layers::new(self);
+        let runs = each(tasks, |(dx, ((dy, inner), x))| layers.run(dx, dy, inner, x));
+        let mut total = Sums::new(&layers);
+        runs.iter().for_each(|run| total.merge(run));
+        total.finish(self)
     }
 
     fn check(&self, x: usize, y: usize, inner: usize) {
@@ -146,67 +132,117 @@ impl<R: FastMath> FeedForward<'_, R> {
     }
 }
 
-/// What one thread needs in the backward, and the sums it makes.
-struct Run<'n, R: Real> {
-    normed: NormedRows<'n, R>,
-    hidden: buffers::Buffer<R>,
-    d_hidden: buffers::Buffer<R>,
-    d_gate: buffers::Buffer<R>,
-    d_normed: buffers::Buffer<R>,
-    gate: Option<LinearGradients<R>>,
-    up: LinearGradients<R>,
-    down: LinearGradients<R>,
+/// The layers in their backward.
+struct Layers<'l, R: Real> {
+    part: &'l FeedForward<'l, R>,
+    gate: Option<LinearBackward<'l, R>>,
+    up: LinearBackward<'l, R>,
+    down: LinearBackward<'l, R>,
 }
 
-impl<'n, R: FastMath> Run<'n, R> {
-    fn new(layer: &'n FeedForward<'_, R>) -> Self {
-        let inner = ROWS * layer.up.outputs;
+/// Gradients of parameters while rows are added.
+struct Sums<'l, R: Real> {
+    norm: Vec<[Vec<f64>; 2]>,
+    gate: Option<LinearSums<'l, R>>,
+    up: LinearSums<'l, R>,
+    down: LinearSums<'l, R>,
+}
+
+impl<'l, R: Real> Sums<'l, R> {
+    fn new(layers: &Layers<'l, R>) -> Self {
+        let gate = layers.gate.as_ref().map(LinearBackward::sums);
         Self {
-            normed: NormedRows::new(layer.norm.as_ref()),
-            hidden: buffers::take(inner),
-            d_hidden: buffers::take(inner),
-            d_gate: buffers::take(if layer.gate.is_some() { inner } else { 0 }),
-            d_normed: buffers::take(ROWS * layer.up.inputs),
-            gate: layer.gate.as_ref().map(Linear::gradients),
-            up: layer.up.gradients(),
-            down: layer.down.gradients(),
+            norm: vec![NormedRows::new(layers.part.norm.as_ref()).sums()],
+            gate,
+            up: layers.up.sums(),
+            down: layers.down.sums(),
         }
     }
 
-    fn backward(&mut self, layer: &FeedForward<'_, R>, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) {
-        let len = dx.len() / layer.up.inputs * layer.up.outputs;
+    fn merge(&mut self, other: &Self) {
+        self.norm.extend(other.norm.iter().cloned());
+        self.gate.iter_mut().zip(&other.gate).for_each(|(sum, gate)| sum.merge(gate));
+        self.up.merge(&other.up);
+        self.down.merge(&other.down);
+    }
+
+    fn finish(self, part: &FeedForward<'_, R>) -> FeedForwardGradients<R> {
+        let norm = norm_gradients(self.norm, part.norm.as_ref());
+        let (gate, up, down) = (self.gate.map(LinearSums::finish), self.up.finish(), self.down.finish());
+        FeedForwardGradients { norm, gate, up, down }
+    }
+}
+
+/// What lies between the products of one block of rows.
+struct Block<R: Real> {
+    hidden: Buffer<R>,
+    d_hidden: Buffer<R>,
+    d_gate: Buffer<R>,
+    d_normed: Buffer<R>,
+}
+
+impl<'l, R: FastMath> Layers<'l, R> {
+    fn new(part: &'l FeedForward<'l, R>) -> Self {
+        let gate = part.gate.as_ref().map(Linear::backward);
+        Self { part, gate, up: part.up.backward(), down: part.down.backward() }
+    }
+
+    /// The rows of one thread.
+    fn run(&self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> Sums<'l, R> {
+        let (width, inner_width) = (ROWS * self.part.up.inputs, ROWS * self.part.up.outputs);
+        let mut block = Block {
+            hidden: buffers::take(inner_width),
+            d_hidden: buffers::take(inner_width),
+            d_gate: buffers::take(if self.gate.is_some() { inner_width } else { 0 }),
+            d_normed: buffers::take(width),
+        };
+        let (mut sums, mut normed) = (Sums::new(self), NormedRows::new(self.part.norm.as_ref()));
+        let inputs = dy.chunks(width).zip(inner.chunks(ROWS * self.part.inner())).zip(x.chunks(width));
+        for (dx, ((dy, inner), x)) in dx.chunks_mut(width).zip(inputs) {
+            self.rows(&mut block, &mut sums, &mut normed, dx, dy, inner, x);
+        }
+        sums.norm = vec![normed.sums()];
+        sums
+    }
+
+    fn rows(
+        &self,
+        block: &mut Block<R>,
+        sums: &mut Sums<'_, R>,
+        normed: &mut NormedRows<'_, R>,
+        dx: &mut [R],
+        dy: &[R],
+        inner: &[R],
+        x: &[R],
+    ) {
+        let (activation, len) = (self.part.activation, dx.len() / self.part.up.inputs * self.part.up.outputs);
         let (up, gate) = inner.split_at(len);
-        let (hidden, d_up) = (&mut self.hidden[..len], &mut self.d_hidden[..len]);
-        let d_normed = &mut self.d_normed[..dx.len()];
-        layer.down.input_gradient(d_up, Into::Overwrite, dy);
-        let input = self.normed.forward(x);
-        let mode = match (&layer.gate, &mut self.gate) {
-            (Some(gate_layer), Some(gradients)) => {
-                let d_gate = &mut self.d_gate[..len];
-                product_gradient(d_gate, d_up, up);
-                layer.activation.value_and_gradient(hidden, d_gate, gate);
+        let (hidden, d_up) = (&mut block.hidden[..len], &mut block.d_hidden[..len]);
+        let d_normed = &mut block.d_normed[..dx.len()];
+        self.down.input_gradient(d_up, Into::Overwrite, dy);
+        let input = normed.forward(x);
+        let mode = match (&self.gate, &mut sums.gate) {
+            (Some(layer), Some(sums)) => {
+                let d_gate = &mut block.d_gate[..len];
+                product(d_gate, d_up, up);
+                activation.value_and_gradient(hidden, d_gate, gate);
                 multiply_both(d_up, hidden, up);
-                gradients.add_rows(input, d_gate, gate_layer);
-                gate_layer.input_gradient(d_normed, Into::Overwrite, d_gate);
+                sums.add_rows(input, d_gate);
+                layer.input_gradient(d_normed, Into::Overwrite, d_gate);
                 Into::Accumulate
             }
             _ => {
-                layer.activation.value_and_gradient(hidden, d_up, up);
+                activation.value_and_gradient(hidden, d_up, up);
                 Into::Overwrite
             }
         };
-        self.down.add_rows(hidden, dy, &layer.down);
-        self.up.add_rows(input, d_up, &layer.up);
-        layer.up.input_gradient(d_normed, mode, d_up);
-        self.normed.backward(dx, d_normed, x);
-        if layer.residual {
+        sums.down.add_rows(hidden, dy);
+        sums.up.add_rows(input, d_up);
+        self.up.input_gradient(d_normed, mode, d_up);
+        normed.backward(dx, d_normed, x);
+        if self.part.residual {
             add(dx, dy);
         }
-    }
-
-    #[allow(clippy::type_complexity)]
-    fn finish(self) -> (Option<LinearGradients<R>>, LinearGradients<R>, LinearGradients<R>, [Vec<f64>; 2]) {
-        (self.gate, self.up, self.down, self.normed.sums())
     }
 }
 
@@ -223,7 +259,7 @@ fn multiply<R: Real>(x: &mut [R], y: &[R]) {
 }
 
 /// `out = x y`.
-fn product_gradient<R: Real>(out: &mut [R], x: &[R], y: &[R]) {
+fn product<R: Real>(out: &mut [R], x: &[R], y: &[R]) {
     dispatch(
         #[inline(always)]
         || {

@@ -20,6 +20,7 @@ pub mod linear;
 pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
+mod panels;
 pub mod real;
 mod reduce;
 pub mod rng;
@@ -28,3 +29,4 @@ pub mod simd;
 pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
+mod transpose;

@@ -11,6 +11,7 @@ use crate::matmul::{Into, Mat, matmul};
 use crate::norm::{Norm, NormGradients, RowStatistics};
 use crate::real::Real;
 use crate::simd::dispatch;
+use crate::transpose::transpose;
 
 /// Rows of a block.
 pub(crate) const ROWS: usize = 256;
@@ -79,16 +80,36 @@ impl<'a, R: Real> Linear<'a, R> {
         matmul(y, mode, Mat::new(x, x.len() / self.inputs.max(1), self.inputs), self.weight());
     }
 
+    /// What the gradient of the input needs of this layer.
+    pub(crate) fn backward(&self) -> LinearBackward<'_, R> {
+        let mut transposed = buffers::take(self.weight.len());
+        transpose(&mut transposed, self.weight, self.inputs, self.outputs);
+        LinearBackward { layer: self, transposed }
+    }
+}
+
+/// A layer in its backward.
+#[derive(Debug)]
+pub(crate) struct LinearBackward<'l, R: Real> {
+    layer: &'l Linear<'l, R>,
+    /// `Wᵀ`, row-major.
+    transposed: Buffer<R>,
+}
+
+impl<'l, R: Real> LinearBackward<'l, R> {
     /// `dx = dy Wᵀ` or `dx += dy Wᵀ` on this thread.
     pub(crate) fn input_gradient(&self, dx: &mut [R], mode: Into, dy: &[R]) {
-        matmul(dx, mode, Mat::new(dy, dy.len() / self.outputs.max(1), self.outputs), self.weight().t());
+        let Linear { inputs, outputs, .. } = *self.layer;
+        let dy = Mat::new(dy, dy.len() / outputs.max(1), outputs);
+        matmul(dx, mode, dy, Mat::new(&self.transposed, outputs, inputs));
     }
 
     /// Gradients of no rows.
-    pub(crate) fn gradients(&self) -> LinearGradients<R> {
-        let mut weight = buffers::take(self.weight.len());
+    pub(crate) fn sums(&self) -> LinearSums<'l, R> {
+        let layer = self.layer;
+        let mut weight = buffers::take(layer.weight.len());
         weight.fill(R::ZERO);
-        LinearGradients { weight, bias: self.bias.map(|bias| vec![R::ZERO; bias.len()]) }
+        LinearSums { layer, weight, bias: layer.bias.map(|bias| vec![R::ZERO; bias.len()]) }
     }
 }
 
@@ -105,12 +126,26 @@ fn add_bias<R: Real>(y: &mut [R], residual: &[R], bias: &[R]) {
     );
 }
 
-impl<R: Real> LinearGradients<R> {
+/// A layer's gradients while rows are added.
+#[derive(Debug)]
+pub(crate) struct LinearSums<'l, R: Real> {
+    layer: &'l Linear<'l, R>,
+    /// `xᵀ dy`, or `dyᵀ x` if x is the wider: the product reorders its first factor, which should be the smaller.
+    weight: Buffer<R>,
+    bias: Option<Vec<R>>,
+}
+
+impl<R: Real> LinearSums<'_, R> {
+    fn is_transposed(&self) -> bool {
+        self.layer.inputs > self.layer.outputs
+    }
+
     /// Adds what some rows give, on this thread.
-    pub(crate) fn add_rows(&mut self, x: &[R], dy: &[R], linear: &Linear<'_, R>) {
-        let rows = dy.len() / linear.outputs.max(1);
-        let (x, dy_mat) = (Mat::new(x, rows, linear.inputs), Mat::new(dy, rows, linear.outputs));
-        matmul(&mut self.weight, Into::Accumulate, x.t(), dy_mat);
+    pub(crate) fn add_rows(&mut self, x: &[R], dy: &[R]) {
+        let rows = dy.len() / self.layer.outputs.max(1);
+        let (x, dy_rows) = (Mat::new(x, rows, self.layer.inputs), Mat::new(dy, rows, self.layer.outputs));
+        let (first, second) = if self.is_transposed() { (dy_rows, x) } else { (x, dy_rows) };
+        matmul(&mut self.weight, Into::Accumulate, first.t(), second);
         if let Some(bias) = &mut self.bias {
             let mut sum = vec![R::ZERO; bias.len()];
             add_columns(&mut sum, dy);
@@ -118,13 +153,23 @@ impl<R: Real> LinearGradients<R> {
         }
     }
 
-    /// Adds the gradients of another run of rows.
+    /// Adds the sums of another run of rows.
     pub(crate) fn merge(&mut self, other: &Self) {
         let blocks = self.weight.par_chunks_mut(1 << 14).zip(other.weight.par_chunks(1 << 14));
         blocks.for_each(|(sum, part)| add(sum, part));
         if let (Some(sum), Some(part)) = (&mut self.bias, &other.bias) {
             add(sum, part);
         }
+    }
+
+    /// The gradients, the way the parameters lie.
+    pub(crate) fn finish(self) -> LinearGradients<R> {
+        if !self.is_transposed() {
+            return LinearGradients { weight: self.weight, bias: self.bias };
+        }
+        let mut weight = buffers::take(self.weight.len());
+        transpose(&mut weight, &self.weight, self.layer.outputs, self.layer.inputs);
+        LinearGradients { weight, bias: self.bias }
     }
 }
 
@@ -308,36 +353,42 @@ impl<R: Real, const P: usize> Projections<'_, R, P> {
             };
             (dx, std::array::from_fn(part), x)
         });
-        let mut runs = each(tasks.collect(), |(dx, dy, x)| self.backward_run(dx, dy, x)).into_iter();
-        let Some((mut layers, norm)) = runs.next() else {
-            let norm = norm_gradients(vec![NormedRows::new(self.norm.as_ref()).sums()], self.norm.as_ref());
-            return ProjectionGradients { norm, layers: self.layers.each_ref().map(Linear::gradients) };
-        };
-        let mut norms = vec![norm];
+        let layers = self.layers.each_ref().map(Linear::backward);
+        let runs = each(tasks.collect(), |(dx, dy, x)| self.backward_run(&layers, dx, dy, x));
+        let mut layers = layers.each_ref().map(LinearBackward::sums);
+        let mut norms = vec![NormedRows::new(self.norm.as_ref()).sums()];
         for (others, norm) in runs {
             layers.iter_mut().zip(&others).for_each(|(sum, other)| sum.merge(other));
             norms.push(norm);
         }
-        ProjectionGradients { norm: norm_gradients(norms, self.norm.as_ref()), layers }
+        let norm = norm_gradients(norms, self.norm.as_ref());
+        ProjectionGradients { norm, layers: layers.map(LinearSums::finish) }
     }
 
-    fn backward_run(&self, dx: &mut [R], dy: [&[R]; P], x: &[R]) -> ([LinearGradients<R>; P], [Vec<f64>; 2]) {
+    fn backward_run<'l>(
+        &self,
+        layers: &[LinearBackward<'l, R>; P],
+        dx: &mut [R],
+        dy: [&[R]; P],
+        x: &[R],
+    ) -> ([LinearSums<'l, R>; P], [Vec<f64>; 2]) {
         let mut normed = NormedRows::new(self.norm.as_ref());
-        let mut gradients = self.layers.each_ref().map(Linear::gradients);
+        let mut sums = layers.each_ref().map(LinearBackward::sums);
         let mut d_normed = buffers::take(ROWS * self.inputs());
         let block = ROWS * self.inputs();
         for (index, (dx, x)) in dx.chunks_mut(block).zip(x.chunks(block)).enumerate() {
             let (first, rows) = (index * ROWS, x.len() / self.inputs());
             let d_normed = &mut d_normed[..x.len()];
             let input = normed.forward(x);
-            for (p, layer) in self.layers.iter().enumerate() {
-                let dy = &dy[p][first * layer.outputs..][..rows * layer.outputs];
-                gradients[p].add_rows(input, dy, layer);
+            for (p, layer) in layers.iter().enumerate() {
+                let outputs = layer.layer.outputs;
+                let dy = &dy[p][first * outputs..][..rows * outputs];
+                sums[p].add_rows(input, dy);
                 layer.input_gradient(d_normed, if p == 0 { Into::Overwrite } else { Into::Accumulate }, dy);
             }
             normed.backward(dx, d_normed, x);
         }
-        (gradients, normed.sums())
+        (sums, normed.sums())
     }
 
     /// Number of rows, after checking that everything fits.
