@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::verbs::{data, eval, generate, train};
+use crate::verbs::{bench, data, eval, generate, train};
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).usage(AnsiColor::Green.on_default().bold());
@@ -41,6 +41,8 @@ pub enum Verb {
     Eval(eval::EvalArgs),
     /// Write text with a trained model
     Generate(generate::GenerateArgs),
+    /// Measure speed and memory, of results that are checked first
+    Bench(bench::BenchArgs),
     /// List, fetch and make data sets
     Data(data::DataArgs),
     /// Say what this machine offers and which paths run on it
@@ -57,9 +59,9 @@ pub struct Globals {
     /// No progress
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Number of threads [default: all]
-    #[arg(long, global = true, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    /// Number of threads [default: all]; `bench` takes several, separated by commas
+    #[arg(long, global = true, value_name = "N", value_delimiter = ',')]
+    pub threads: Vec<NonZeroUsize>,
     /// Seed of all random choices [default: 0, or the recipe's]
     // The recipe is TOML, whose integers end at 2⁶³ − 1.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]

@@ -12,6 +12,8 @@ use relin::recipe::RecipeError;
 use relin::runlog::RunlogError;
 use relin::train::TrainError;
 
+use crate::verbs::bench::BenchError;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -27,12 +29,16 @@ pub enum Failure {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
     NotARun { path: PathBuf, missing: &'static str },
     #[error("`{option}`: expected {expected}, found {found}")]
     BadOption { option: &'static str, expected: &'static str, found: String },
+    #[error(transparent)]
+    Instructions(#[from] relin_kernels::simd::OverrideError),
     #[error("cannot start {threads} threads")]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
     #[error("cannot listen for Ctrl-C")]
@@ -49,7 +55,8 @@ impl Failure {
         match self {
             Self::Recipe(e) | Self::Train(TrainError::Recipe(e)) if e.is_usage() => ExitCode::from(2),
             Self::Data(e) if e.is_usage() => ExitCode::from(2),
-            Self::BadOption { .. } => ExitCode::from(2),
+            Self::Bench(e) if e.is_usage() => ExitCode::from(2),
+            Self::BadOption { .. } | Self::Instructions(_) => ExitCode::from(2),
             Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }

@@ -20,7 +20,7 @@ use output::Output;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.globals.json, cli.globals.quiet);
-    let result = interrupt::install().and_then(|()| set_threads(&cli)).and_then(|()| run(&cli, &output));
+    let result = prepare(&cli).and_then(|()| run(&cli, &output));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -30,11 +30,18 @@ fn main() -> ExitCode {
     }
 }
 
+fn prepare(cli: &Cli) -> Result<(), Failure> {
+    relin_kernels::simd::check_override()?;
+    interrupt::install()?;
+    set_threads(cli)
+}
+
 fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
     match &cli.verb {
         Verb::Train(args) => verbs::train::run(args, &cli.globals, output),
         Verb::Eval(args) => verbs::eval::run(args, &cli.globals, output),
         Verb::Generate(args) => verbs::generate::run(args, &cli.globals, output),
+        Verb::Bench(args) => verbs::bench::run(args, &cli.globals, output),
         Verb::Data(args) => verbs::data::run(args, &cli.globals, output),
         Verb::Doctor => verbs::doctor::run(output),
     }
@@ -42,7 +49,15 @@ fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
 
 /// One pool for the kernels and the backend; it must be made before either uses it.
 fn set_threads(cli: &Cli) -> Result<(), Failure> {
-    let Some(threads) = cli.globals.threads else { return Ok(()) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
-    pool.build_global().map_err(|source| Failure::Threads { threads: threads.get(), source })
+    let threads = match (cli.globals.threads.as_slice(), &cli.verb) {
+        // Measured in pools of their own.
+        ([], _) | (_, Verb::Bench(_)) => return Ok(()),
+        ([threads], _) => threads.get(),
+        (several, _) => {
+            let found = several.iter().map(|threads| threads.to_string()).collect::<Vec<_>>().join(",");
+            return Err(Failure::BadOption { option: "--threads", expected: "one number", found });
+        }
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build_global().map_err(|source| Failure::Threads { threads, source })
 }

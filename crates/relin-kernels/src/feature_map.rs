@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fast_math::FastMath;
 use crate::real::Real;
+use crate::reduce::max;
 use crate::simd::dispatch;
 
 /// An elementwise feature map (`exp` also shifts by the row's maximum).
@@ -28,51 +29,75 @@ impl FeatureMap {
 
     /// `out = φ(x)` for rows of `width` features.
     pub fn apply<R: FastMath>(self, width: usize, x: &[R], out: &mut [R]) {
+        self.apply_strided(width, x, width, out);
+    }
+
+    /// [`apply`](Self::apply) to rows that begin `stride` elements apart; the results lie end to end.
+    ///
+    /// # Panics
+    /// If `x` has fewer rows than `out`.
+    pub fn apply_strided<R: FastMath>(self, width: usize, x: &[R], stride: usize, out: &mut [R]) {
         match self {
-            Self::Elu1 => map(
-                x,
-                out,
-                #[inline(always)]
-                |x| if x >= R::ZERO { x + R::ONE } else { x.fast_exp() },
-            ),
+            Self::Elu1 => R::elu1_rows(width, x, stride, out),
             Self::Relu => map(
+                width,
                 x,
+                stride,
                 out,
                 #[inline(always)]
                 |x| if x > R::ZERO { x } else { R::ZERO },
             ),
             Self::Silu => map(
+                width,
                 x,
+                stride,
                 out,
                 #[inline(always)]
                 |x| x * x.sigmoid(),
             ),
-            Self::Identity => out.copy_from_slice(x),
-            Self::Exp => {
-                for (x, out) in x.chunks(width).zip(out.chunks_mut(width)) {
-                    let max = x.iter().copied().fold(R::NEG_INFINITY, R::max);
-                    map(
-                        x,
-                        out,
-                        #[inline(always)]
-                        |x| (x - max).fast_exp(),
-                    );
-                }
-            }
+            Self::Identity => map(
+                width,
+                x,
+                stride,
+                out,
+                #[inline(always)]
+                |x| x,
+            ),
+            Self::Exp => exp_below_max(width, x, stride, out),
         }
     }
 
     /// `d_x = φ'(x) · d_out`, in place: `d` holds `d_out` on entry and `d_x` on return. `features` is `φ(x)`.
     pub fn vjp<R: FastMath>(self, x: &[R], features: &[R], d: &mut [R]) {
-        let rows = d.iter_mut().zip(x).zip(features);
+        self.vjp_strided(x.len(), x, x.len(), features, d);
+    }
+
+    /// [`vjp`](Self::vjp) where the rows of `x` begin `stride` elements apart.
+    pub fn vjp_strided<R: FastMath>(self, width: usize, x: &[R], stride: usize, features: &[R], d: &mut [R]) {
+        // Of the slope at x, given φ(x).
+        macro_rules! scale_by {
+            (|$x:ident, $f:ident| $slope:expr) => {
+                dispatch(
+                    #[inline(always)]
+                    || {
+                        let rows = d.chunks_mut(width).zip(features.chunks(width)).zip(x.chunks(stride));
+                        for ((d, features), x) in rows {
+                            for ((d, &$f), &$x) in d.iter_mut().zip(features).zip(x) {
+                                *d *= $slope;
+                            }
+                        }
+                    },
+                )
+            };
+        }
         match self {
-            Self::Elu1 => rows.for_each(|((d, &x), &f)| *d *= if x >= R::ZERO { R::ONE } else { f }),
-            Self::Relu => rows.for_each(|((d, &x), _)| *d *= if x > R::ZERO { R::ONE } else { R::ZERO }),
-            Self::Silu => rows.for_each(|((d, &x), &f)| {
+            Self::Elu1 => scale_by!(|x, f| if x >= R::ZERO { R::ONE } else { f }),
+            Self::Relu => scale_by!(|x, _f| if x > R::ZERO { R::ONE } else { R::ZERO }),
+            Self::Silu => scale_by!(|x, f| {
                 let s = x.sigmoid();
-                *d *= s + f * (R::ONE - s);
+                s + f * (R::ONE - s)
             }),
-            Self::Exp => rows.for_each(|((d, _), &f)| *d *= f),
+            Self::Exp => scale_by!(|_x, f| f),
             Self::Identity => {}
         }
     }
@@ -83,12 +108,28 @@ impl FeatureMap {
     }
 }
 
-fn map<R: Real>(x: &[R], out: &mut [R], f: impl Fn(R) -> R) {
+fn map<R: Real>(width: usize, x: &[R], stride: usize, out: &mut [R], f: impl Fn(R) -> R) {
     dispatch(
         #[inline(always)]
         || {
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = f(x);
+            for (out, x) in out.chunks_mut(width).zip(x.chunks(stride)) {
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = f(x);
+                }
+            }
+        },
+    );
+}
+
+fn exp_below_max<R: FastMath>(width: usize, x: &[R], stride: usize, out: &mut [R]) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for (out, x) in out.chunks_mut(width).zip(x.chunks(stride)) {
+                let max = max(&x[..out.len()]);
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = (x - max).fast_exp();
+                }
             }
         },
     );

@@ -7,7 +7,9 @@
 
 pub mod activation;
 pub mod adamw;
+
 pub mod buffers;
+mod columns;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
@@ -21,6 +23,7 @@ pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
 mod panels;
+mod parallel;
 pub mod real;
 mod reduce;
 pub mod rng;
@@ -29,4 +32,5 @@ pub mod simd;
 pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
+mod tiles;
 mod transpose;

@@ -46,6 +46,7 @@ pub struct Chart {
     title: String,
     x_label: String,
     y_label: String,
+    x_scale: Scale,
     y_scale: Scale,
     lines: Vec<Line>,
 }
@@ -56,6 +57,7 @@ impl Chart {
             title: title.into(),
             x_label: x_label.into(),
             y_label: y_label.into(),
+            x_scale: Scale::Linear,
             y_scale: Scale::Linear,
             lines: Vec::new(),
         }
@@ -70,6 +72,12 @@ impl Chart {
     /// Values on a logarithmic scale; those that are not positive are left out.
     pub fn log(mut self) -> Self {
         self.y_scale = Scale::Log;
+        self
+    }
+
+    /// The horizontal axis on a logarithmic scale; points at 0 or below are left out.
+    pub fn log_x(mut self) -> Self {
+        self.x_scale = Scale::Log;
         self
     }
 

@@ -18,15 +18,15 @@ const DARK: [&str; 6] = ["#6cb0f5", "#fb9a5c", "#5fd38a", "#c79af0", "#e3c54a", 
 
 pub(super) fn render(chart: &Chart) -> String {
     let points = || chart.lines.iter().flat_map(|line| line.points.iter());
-    let x = Axis::new(points().map(|point| point.0), Scale::Linear, (LEFT + 8.0, RIGHT - 8.0), 8);
+    let x = Axis::new(points().map(|point| point.0), chart.x_scale, (LEFT + 8.0, RIGHT - 8.0), 8);
     let y = Axis::new(points().map(|point| point.1), chart.y_scale, (BOTTOM - 8.0, TOP + 8.0), 6);
     let mut svg = String::new();
     head(&mut svg, chart);
     grid(&mut svg, &x, &y);
     for line in &chart.lines {
-        series(&mut svg, line, chart.y_scale, &x, &y);
+        series(&mut svg, line, (chart.x_scale, chart.y_scale), &x, &y);
     }
-    legend(&mut svg, &chart.lines);
+    legend(&mut svg, chart);
     svg.push_str("</svg>\n");
     svg
 }
@@ -97,7 +97,7 @@ fn grid(svg: &mut String, x: &Axis, y: &Axis) {
     put!(svg, r#"<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{BOTTOM}" y2="{BOTTOM}"/>"#);
 }
 
-fn series(svg: &mut String, line: &Line, scale: Scale, x: &Axis, y: &Axis) {
+fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &Axis) {
     let colour = line.colour % LIGHT.len();
     let class = match line.style {
         Style::Solid => "solid",
@@ -105,9 +105,8 @@ fn series(svg: &mut String, line: &Line, scale: Scale, x: &Axis, y: &Axis) {
         Style::Dots => "dots",
     };
     // A point that has no place, such as a diverged loss, is a gap.
-    let placed = |point: &(f64, f64)| {
-        point.0.is_finite() && point.1.is_finite() && (scale == Scale::Linear || point.1 > 0.0)
-    };
+    let has_place = |value: f64, scale| value.is_finite() && (scale == Scale::Linear || value > 0.0);
+    let placed = |point: &(f64, f64)| has_place(point.0, scales.0) && has_place(point.1, scales.1);
     for stretch in line.points.split(|point| !placed(point)) {
         let mut path = String::new();
         for (px, py) in stretch {
@@ -129,21 +128,45 @@ fn series(svg: &mut String, line: &Line, scale: Scale, x: &Axis, y: &Axis) {
     }
 }
 
-/// At the upper right, where falling losses leave room, over the title's line.
-fn legend(svg: &mut String, lines: &[Line]) {
-    let mut right = RIGHT;
-    for line in lines.iter().rev().filter(|line| !line.label.is_empty() && !line.points.is_empty()) {
-        // Widths of letters are unknown here; 7 pixels a letter is enough for this font.
-        let start = right - 7.0 * line.label.chars().count() as f64;
-        let colour = line.colour % LIGHT.len();
-        put!(svg, r#"<text class="ink" x="{start:.1}" y="28">{}</text>"#, escape(&line.label));
-        let (from, to) = (start - 28.0, start - 8.0);
-        if line.style == Style::Dots {
-            put!(svg, r#"<circle class="f{colour}" cx="{:.1}" cy="23.5" r="3.4"/>"#, (from + to) / 2.0);
+/// Widths of letters are unknown here; these are enough for the two fonts.
+const LETTER: f64 = 7.0;
+const TITLE_LETTER: f64 = 9.0;
+/// A sample of the line before its label, and room after it.
+const SAMPLE: f64 = 46.0;
+
+/// At the upper right, where falling losses leave room, over the title's line; a long one in a column at the upper
+/// left of the plot.
+fn legend(svg: &mut String, chart: &Chart) {
+    let lines: Vec<&Line> =
+        chart.lines.iter().filter(|line| !line.label.is_empty() && !line.points.is_empty()).collect();
+    let width = |text: &str, letter: f64| letter * text.chars().count() as f64;
+    let widths = lines.iter().map(|line| width(&line.label, LETTER) + SAMPLE);
+    let room = RIGHT - LEFT - width(&chart.title, TITLE_LETTER);
+    if widths.clone().sum::<f64>() <= room {
+        let mut right = RIGHT;
+        for (line, width) in lines.iter().rev().zip(widths.rev()) {
+            right -= width;
+            entry(svg, line, right + SAMPLE, 28.0);
         }
-        put!(svg, r#"<line class="c{colour} solid" x1="{from:.1}" x2="{to:.1}" y1="23.5" y2="23.5"/>"#);
-        right = from - 18.0;
+        return;
     }
+    for (i, line) in lines.iter().enumerate() {
+        entry(svg, line, LEFT + SAMPLE, TOP + 20.0 + 18.0 * i as f64);
+    }
+}
+
+/// A label at `start` and the sample before it.
+fn entry(svg: &mut String, line: &Line, start: f64, base: f64) {
+    let colour = line.colour % LIGHT.len();
+    put!(svg, r#"<text class="ink" x="{start:.1}" y="{base:.1}">{}</text>"#, escape(&line.label));
+    let (from, to, middle) = (start - 28.0, start - 8.0, base - 4.5);
+    if line.style == Style::Dots {
+        put!(svg, r#"<circle class="f{colour}" cx="{:.1}" cy="{middle:.1}" r="3.4"/>"#, (from + to) / 2.0);
+    }
+    put!(
+        svg,
+        r#"<line class="c{colour} solid" x1="{from:.1}" x2="{to:.1}" y1="{middle:.1}" y2="{middle:.1}"/>"#
+    );
 }
 
 fn escape(text: &str) -> String {
@@ -192,6 +215,18 @@ mod tests {
                 assert!(svg.ends_with("</svg>\n") && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
             }
         }
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_beside_the_title_stand_below_it() {
+        let with = |lines: usize| {
+            let line =
+                |i| Line::new(format!("a long label {i}"), i, Style::Dots, vec![(1.0, 1.0), (10.0, 2.0)]);
+            (0..lines).map(line).fold(Chart::new("title", "x", "y").log_x(), Chart::line).svg()
+        };
+        assert_eq!(with(3).matches(r#"y="28.0">a long label"#).count(), 3);
+        assert_eq!(with(8).matches(r#"y="28.0">a long label"#).count(), 0);
+        assert_eq!(with(8).matches(">a long label").count(), 8);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use relin::data::catalogue;
+use relin_kernels::simd;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -50,7 +51,7 @@ fn findings() -> Findings {
         version: env!("CARGO_PKG_VERSION"),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         backend: "burn flex (CPU)",
-        paths: vec![matrix_products(&cpu_features), KERNELS],
+        paths: vec![matrix_products(&cpu_features), kernels()],
         cpu_features,
         threads: rayon::current_num_threads(),
         memory_available_bytes: memory_available(),
@@ -98,11 +99,12 @@ fn matrix_products(features: &[&str]) -> RunningPath {
     RunningPath { what: "matrix products", path, why }
 }
 
-const KERNELS: RunningPath = RunningPath {
-    what: "kernels around them",
-    path: if cfg!(target_arch = "aarch64") { "NEON" } else { "portable" },
-    why: "as compiled for this target; matrix products inside them choose as above",
-};
+/// The kernels choose once, when they first run.
+fn kernels() -> RunningPath {
+    let forced = std::env::var_os(simd::OVERRIDE).is_some_and(|value| !value.is_empty());
+    let why = if forced { "RELIN_SIMD says so" } else { "the best that the processor has" };
+    RunningPath { what: "kernels around them", path: simd::instruction_set(), why }
+}
 
 /// What can still be had, on systems that say it: the machine's, or less where a control group sets a limit.
 fn memory_available() -> Option<u64> {

@@ -4,6 +4,8 @@ mod harness;
 
 /// Bad input: what is said, and that nothing is lost.
 mod bad_input;
+/// `relin bench`.
+mod bench;
 /// `relin data`.
 mod data;
 /// `relin doctor`.

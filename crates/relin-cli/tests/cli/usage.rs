@@ -6,7 +6,8 @@ use crate::harness::{Bench, Said};
 fn help_explains_with_examples() {
     let bench = Bench::new();
     let help = bench.relin(&["--help"]).exits(0);
-    for word in ["train", "eval", "generate", "data", "doctor", "Examples:", "--json", "--threads", "--seed"]
+    for word in
+        ["train", "eval", "generate", "bench", "data", "doctor", "Examples:", "--json", "--threads", "--seed"]
     {
         assert!(help.out.contains(word), "no {word} in {}", help.out);
     }

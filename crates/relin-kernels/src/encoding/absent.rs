@@ -46,6 +46,7 @@ impl<R: Real> Encoder<R> for Absent {
         _head: usize,
         _position: i64,
         _x: &[R],
+        _encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         _d_params: &mut [f64],

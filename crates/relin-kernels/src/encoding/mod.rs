@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::real::Real;
 pub use absent::Absent;
 pub use lrpe::{Lrpe, LrpeConfig};
-pub use presets::{PRESETS, preset};
+pub use presets::{PRESETS, Preset, preset};
 
 /// Which of the two maps: `M^q` or `M^k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,11 +92,25 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// - `out`: `[n, K']`, overwritten
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]);
 
+    /// Encodes the row of every head of one token: `out_h = M_position x_h`.
+    ///
+    /// # Shapes
+    /// - `x`: `[H, K]`
+    /// - `out`: `[H, K']`, overwritten
+    fn encode_heads(&self, side: Side, heads: usize, position: i64, x: &[R], out: &mut [R]) {
+        let (k, encoded) = (x.len() / heads, out.len() / heads);
+        for (head, (x, out)) in x.chunks(k).zip(out.chunks_mut(encoded)).enumerate() {
+            self.encode(side, head, position, x, out);
+        }
+    }
+
     /// Vector–Jacobian product of [`encode`](Self::encode): `d_x_i = M_{position + i}^T d_out_i`, and the
     /// parameters' gradient added to `d_params`.
     ///
+    /// `encoded` is what [`encode`](Self::encode) made of `x`.
+    ///
     /// # Shapes
-    /// - `x`: `[n, K]`, `d_out`: `[n, K']`
+    /// - `x`: `[n, K]`; `encoded`, `d_out`: `[n, K']`
     /// - `d_x`: `[n, K]`, overwritten
     /// - `d_params`: the flat parameters, accumulated in double precision (θ's gradient grows with the position)
     fn vjp(
@@ -105,6 +119,7 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         head: usize,
         position: i64,
         x: &[R],
+        encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],

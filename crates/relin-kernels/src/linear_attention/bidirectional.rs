@@ -4,117 +4,162 @@
 //! S = S_0 + Σ_t k̃_t v_t^T,   z = z_0 + Σ_t g_t,        o_s = q̃_s^T S / d(f_s · z)
 //! ```
 
-use super::chunked::{column_sums, divide_backward};
-use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
+use super::LinearAttention;
+use super::border::{Border, KeysAndValues};
+use super::call::{Cotangent, chunks};
+use super::denominator::{SummedGradient, axpy};
+use super::head::{Head, Rows};
+use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
-use crate::matmul::{Into, Mat, matmul};
+use crate::simd::dispatch;
+use crate::tiles::{Onto, Part, Term, Tile, product};
 
-pub(super) fn forward<R: FastMath>(head: &Head<'_, R>) -> Forward<R> {
-    let (len, chunk) = (head.queries.len, head.attention.chunk);
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let (s, z) = sum_keys(head);
-    let mut out = vec![R::ZERO; len * v];
-    for from in (0..len).step_by(chunk) {
-        let n = chunk.min(len - from);
-        let q = head.rows(Side::Query, from, n);
-        let out = &mut out[from * v..][..n * v];
-        matmul(out, Into::Overwrite, Mat::new(&q.encoded, n, encoded), Mat::new(&s, encoded, v));
-        for (out, sum) in out.chunks_mut(v).zip(score_sums(head, &z, &q)) {
-            let (divisor, _) = head.attention.divisor(sum);
-            out.iter_mut().for_each(|x| *x = *x / divisor);
+/// What a thread needs for one chunk of queries.
+#[derive(Debug)]
+pub(super) struct QueryWorkspace<R> {
+    rows: Rows<R>,
+    /// `n × V`.
+    out: Tile<R>,
+    d_out: Tile<R>,
+    /// `[n]`.
+    sums: Vec<R>,
+    /// `n × K'`.
+    d_rows: Tile<R>,
+    d_features: Vec<R>,
+    scratch: Vec<R>,
+}
+
+impl<R: FastMath> QueryWorkspace<R> {
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        let (chunk, v) = (attention.chunk, attention.value_dim);
+        let features = || vec![R::ZERO; chunk * attention.key_dim()];
+        Self {
+            rows: Rows::new(attention),
+            out: Tile::new(chunk, v),
+            d_out: Tile::new(chunk, v),
+            sums: vec![R::ZERO; chunk],
+            d_rows: Tile::new(chunk, attention.encoded_dim()),
+            d_features: features(),
+            scratch: features(),
         }
     }
-    Forward { out, s, z }
 }
 
-fn sum_keys<R: FastMath>(head: &Head<'_, R>) -> (Vec<R>, Vec<R>) {
-    let (len, chunk) = (head.keys.len, head.attention.chunk);
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let (mut s, mut z) = head.initial_state();
-    for from in (0..len).step_by(chunk) {
-        let n = chunk.min(len - from);
-        let k = head.rows(Side::Key, from, n);
-        let values = head.values(from, n);
-        matmul(&mut s, Into::Accumulate, Mat::new(&k.encoded, n, encoded).t(), Mat::new(&values, n, v));
-        axpy(R::ONE, &column_sums(head.summed(&k), head.z()), &mut z);
-    }
-    (s, z)
-}
-
-fn score_sums<R: FastMath>(head: &Head<'_, R>, z: &[R], q: &Rows<R>) -> Vec<R> {
-    if z.is_empty() {
-        return vec![R::ONE; q.raw.len() / head.k()];
-    }
-    head.summed(q).chunks(z.len()).map(|f| dot(f, z)).collect()
-}
-
-pub(super) fn backward<R: FastMath>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
-    let (s, z) = sum_keys(head);
-    let (mut d_s, mut d_z) = head.part_of(cotangent.d_state);
-    let mut d_params = vec![0.0; head.inputs.params.len()];
-    let d_q = queries_backward(head, cotangent, &s, &z, &mut d_s, &mut d_z, &mut d_params);
-    let (d_k, d_v) = keys_backward(head, &d_s, &d_z, &mut d_params);
-    Backward { d_q, d_k, d_v, d_s, d_z, d_params }
-}
-
-fn queries_backward<R: FastMath>(
+/// Writes the outputs of the head's queries.
+pub(super) fn forward<R: FastMath>(
     head: &Head<'_, R>,
+    workspace: &mut QueryWorkspace<R>,
+    border: &Border<R>,
+    out: &mut Columns<'_, R>,
+) {
+    let attention = head.attention;
+    let QueryWorkspace { rows, out: values, sums, .. } = workspace;
+    for (from, n) in chunks(head.tokens.len, attention.chunk) {
+        head.load(Side::Query, from, n, rows);
+        attention.full_sums(&border.z, rows, &mut sums[..n]);
+        values.resize(n, attention.value_dim);
+        product(values, Part::Full, Onto::Zero, [Term::new(&rows.encoded, &border.s)]);
+        attention.divide(&sums[..n], values, from, out);
+    }
+}
+
+/// Writes the gradients of the head's queries and adds to that of the state they read.
+pub(super) fn backward_queries<R: FastMath>(
+    head: &Head<'_, R>,
+    workspace: &mut QueryWorkspace<R>,
     cotangent: Cotangent<'_, R>,
-    s: &[R],
-    z: &[R],
-    d_s: &mut [R],
-    d_z: &mut [R],
+    border: &Border<R>,
+    d_border: &mut Border<R>,
+    d_q: &mut Columns<'_, R>,
     d_params: &mut [f64],
-) -> Vec<R> {
-    let (len, chunk) = (head.queries.len, head.attention.chunk);
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let mut all = Vec::with_capacity(len * head.k());
-    for from in (0..len).step_by(chunk) {
-        let n = chunk.min(len - from);
-        let q = head.rows(Side::Query, from, n);
-        let out = head.output_rows(cotangent.out, from, n);
-        let mut d_sums = head.output_rows(cotangent.d_out, from, n);
-        let d_scores = divide_backward(head, &score_sums(head, z, &q), &out, &mut d_sums);
-        let d_mat = Mat::new(&d_sums, n, v);
-        let mut d_q = vec![R::ZERO; n * encoded];
-        matmul(&mut d_q, Into::Overwrite, d_mat, Mat::new(s, encoded, v).t());
-        matmul(d_s, Into::Accumulate, Mat::new(&q.encoded, n, encoded).t(), d_mat);
-        let mut d_f = vec![R::ZERO; n * z.len()];
-        if !z.is_empty() {
-            let rows = d_f.chunks_mut(z.len()).zip(head.summed(&q).chunks(z.len()));
-            for ((d_f, f), &d) in rows.zip(&d_scores) {
-                axpy(d, z, d_f);
-                axpy(d, f, d_z);
-            }
-        }
-        let d_features = head.add_summed(&mut d_q, &d_f);
-        all.extend(head.rows_vjp(Side::Query, from, &q, &d_q, d_features, d_params));
+) {
+    let attention = head.attention;
+    let QueryWorkspace { rows, out, d_out, sums, d_rows, d_features, scratch } = workspace;
+    let mut s_t = Tile::new(attention.value_dim, attention.encoded_dim());
+    s_t.transpose_of(&border.s);
+    for (from, n) in chunks(head.tokens.len, attention.chunk) {
+        head.load(Side::Query, from, n, rows);
+        let sums = &mut sums[..n];
+        attention.full_sums(&border.z, rows, sums);
+        head.load_output(cotangent.out, from, n, out);
+        head.load_output(cotangent.d_out, from, n, d_out);
+        attention.divide_vjp(sums, out, d_out);
+        d_rows.resize(n, attention.encoded_dim());
+        product(d_rows, Part::Full, Onto::Zero, [Term::new(d_out, &s_t)]);
+        product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(&rows.encoded, d_out)]);
+        attention.add_weighted(sums, rows, &mut d_border.z);
+        let d_features = &mut d_features[..n * attention.key_dim()];
+        let mut d_f = SummedGradient::new(attention, d_rows, d_features);
+        (sums.iter().enumerate()).for_each(|(i, &d)| axpy(d, &border.z, d_f.row(i)));
+        head.vjp(Side::Query, from, rows, d_rows, d_features, d_params, d_q, scratch);
     }
-    all
 }
 
-fn keys_backward<R: FastMath>(
-    head: &Head<'_, R>,
-    d_s: &[R],
-    d_z: &[R],
-    d_params: &mut [f64],
-) -> (Vec<R>, Vec<R>) {
-    let (len, chunk) = (head.keys.len, head.attention.chunk);
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let (mut d_ks, mut d_vs) = (Vec::with_capacity(len * head.k()), vec![R::ZERO; len * v]);
-    for from in (0..len).step_by(chunk) {
-        let n = chunk.min(len - from);
-        let k = head.rows(Side::Key, from, n);
-        let values = head.values(from, n);
-        let d_state = Mat::new(d_s, encoded, v);
-        let mut d_k = vec![R::ZERO; n * encoded];
-        matmul(&mut d_k, Into::Overwrite, Mat::new(&values, n, v), d_state.t());
-        let d_v = &mut d_vs[from * v..][..n * v];
-        matmul(d_v, Into::Overwrite, Mat::new(&k.encoded, n, encoded), d_state);
-        let d_g = d_z.repeat(n);
-        let d_features = head.add_summed(&mut d_k, &d_g);
-        d_ks.extend(head.rows_vjp(Side::Key, from, &k, &d_k, d_features, d_params));
+impl<R: FastMath> LinearAttention<R> {
+    /// `d_z += Σ_s d_s f_s`.
+    pub(super) fn add_weighted(&self, d_sums: &[R], q: &Rows<R>, d_z: &mut [R]) {
+        if d_z.is_empty() {
+            return;
+        }
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, &d) in d_sums.iter().enumerate() {
+                    axpy(d, q.summed(self, i), d_z);
+                }
+            },
+        );
     }
-    (d_ks, d_vs)
+}
+
+/// What a thread needs for one chunk of keys, backward.
+#[derive(Debug)]
+pub(super) struct KeyWorkspace<R> {
+    kv: KeysAndValues<R>,
+    /// `n × K'`.
+    d_keys: Tile<R>,
+    /// `n × V`.
+    d_values: Tile<R>,
+    d_features: Vec<R>,
+    scratch: Vec<R>,
+}
+
+impl<R: FastMath> KeyWorkspace<R> {
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        let features = || vec![R::ZERO; attention.chunk * attention.key_dim()];
+        Self {
+            kv: KeysAndValues::new(attention),
+            d_keys: Tile::new(attention.chunk, attention.encoded_dim()),
+            d_values: Tile::new(attention.chunk, attention.value_dim),
+            d_features: features(),
+            scratch: features(),
+        }
+    }
+}
+
+/// Writes the gradients of the head's keys and values, given that of the state they are summed in.
+pub(super) fn backward_keys<R: FastMath>(
+    head: &Head<'_, R>,
+    workspace: &mut KeyWorkspace<R>,
+    d_border: &Border<R>,
+    [d_k, d_v]: [&mut Columns<'_, R>; 2],
+    d_params: &mut [f64],
+) {
+    let attention = head.attention;
+    let KeyWorkspace { kv, d_keys, d_values, d_features, scratch } = workspace;
+    let mut d_state_t = Tile::new(attention.value_dim, attention.encoded_dim());
+    d_state_t.transpose_of(&d_border.s);
+    for (from, n) in chunks(head.tokens.len, attention.chunk) {
+        kv.load(head, from, n);
+        d_keys.resize(n, attention.encoded_dim());
+        product(d_keys, Part::Full, Onto::Zero, [Term::new(&kv.values, &d_state_t)]);
+        d_values.resize(n, attention.value_dim);
+        product(d_values, Part::Full, Onto::Zero, [Term::new(&kv.keys.encoded, &d_border.s)]);
+        (0..n).for_each(|i| d_v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]));
+        let d_features = &mut d_features[..n * attention.key_dim()];
+        let mut d_g = SummedGradient::new(attention, d_keys, d_features);
+        (0..n).for_each(|i| axpy(R::ONE, &d_border.z, d_g.row(i)));
+        head.vjp(Side::Key, from, &mut kv.keys, d_keys, d_features, d_params, d_k, scratch);
+    }
 }

@@ -3,214 +3,293 @@
 //! ```text
 //! O_c = tril(Q̃_c K̃_c^T) V_c + Q̃_c S_c         S_{c+1} = S_c + K̃_c^T V_c
 //! ```
+//!
+//! A chunk's rows are gathered, mapped by φ and encoded into tiles that stay in the second cache level; nothing longer
+//! than a chunk is ever encoded.
 
-use super::head::{Backward, Cotangent, Forward, Head, Rows, axpy, dot};
+use super::LinearAttention;
+use super::border::{Border, KeysAndValues, add_summed};
+use super::call::{Cotangent, HeadGradients, chunks};
+use super::denominator::SummedGradient;
+use super::head::{Head, Rows};
+use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
-use crate::matmul::{Into, Mat, matmul};
+use crate::simd::dispatch;
+use crate::tiles::{Onto, Part, Term, Tile, product};
 
-/// State at a chunk's border.
-#[derive(Clone)]
-struct Border<R> {
-    s: Vec<R>,
-    z: Vec<R>,
+/// What a thread needs for one chunk, forward.
+#[derive(Debug)]
+pub(super) struct Workspace<R> {
+    queries: Rows<R>,
+    kv: KeysAndValues<R>,
+    /// `K' × n`.
+    keys_t: Tile<R>,
+    /// `n × n`, its lower triangle.
+    scores: Tile<R>,
+    /// `n × V`.
+    out: Tile<R>,
+    /// `[n]`.
+    sums: Vec<R>,
 }
 
-pub(super) fn forward<R: FastMath>(head: &Head<'_, R>) -> Forward<R> {
-    let (len, v) = (head.queries.len, head.v());
-    let (s, z) = head.initial_state();
-    let mut border = Border { s, z };
-    let mut out = vec![R::ZERO; len * v];
-    for from in (0..len).step_by(head.attention.chunk) {
-        let n = head.attention.chunk.min(len - from);
-        let q = head.rows(Side::Query, from, n);
-        let k = head.rows(Side::Key, from, n);
-        let values = head.values(from, n);
-        let out = &mut out[from * v..][..n * v];
-        let scores = causal_product(&q.encoded, &k.encoded, n);
-        matmul(out, Into::Overwrite, Mat::new(&scores, n, n), Mat::new(&values, n, v));
-        let encoded = head.encoded_dim();
-        matmul(out, Into::Accumulate, Mat::new(&q.encoded, n, encoded), Mat::new(&border.s, encoded, v));
-        for (out, sum) in out.chunks_mut(v).zip(score_sums(head, &border.z, &q, &k)) {
-            let (divisor, _) = head.attention.divisor(sum);
-            out.iter_mut().for_each(|x| *x = *x / divisor);
-        }
-        advance(head, &mut border, &k, &values);
-    }
-    Forward { out, s: border.s, z: border.z }
-}
-
-/// `tril(A B^T)` for two `[n, width]` matrices.
-fn causal_product<R: FastMath>(a: &[R], b: &[R], n: usize) -> Vec<R> {
-    let width = a.len() / n;
-    let mut product = vec![R::ZERO; n * n];
-    matmul(&mut product, Into::Overwrite, Mat::new(a, n, width), Mat::new(b, n, width).t());
-    for i in 0..n {
-        product[i * n + i + 1..(i + 1) * n].fill(R::ZERO);
-    }
-    product
-}
-
-/// The denominators' sums `f_s · Σ_{t ≤ s} g_t`, the chunk's own part summed apart from what came before.
-fn score_sums<R: FastMath>(head: &Head<'_, R>, before: &[R], q: &Rows<R>, k: &Rows<R>) -> Vec<R> {
-    let width = head.z();
-    if width == 0 {
-        return vec![R::ONE; q.raw.len() / head.k()];
-    }
-    let mut own = vec![R::ZERO; width];
-    let sum = |(f, g): (&[R], &[R])| {
-        axpy(R::ONE, g, &mut own);
-        dot(f, before) + dot(f, &own)
-    };
-    head.summed(q).chunks(width).zip(head.summed(k).chunks(width)).map(sum).collect()
-}
-
-fn advance<R: FastMath>(head: &Head<'_, R>, border: &mut Border<R>, k: &Rows<R>, values: &[R]) {
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let n = values.len() / v;
-    let keys = Mat::new(&k.encoded, n, encoded);
-    matmul(&mut border.s, Into::Accumulate, keys.t(), Mat::new(values, n, v));
-    let own = column_sums(head.summed(k), head.z());
-    axpy(R::ONE, &own, &mut border.z);
-}
-
-/// Sums over the rows, of the chunk alone: adding them to the state once a chunk keeps rounding from growing with
-/// the number of tokens.
-pub(super) fn column_sums<R: FastMath>(rows: &[R], width: usize) -> Vec<R> {
-    let mut sums = vec![R::ZERO; width];
-    if width > 0 {
-        rows.chunks(width).for_each(|row| axpy(R::ONE, row, &mut sums));
-    }
-    sums
-}
-
-pub(super) fn backward<R: FastMath>(head: &Head<'_, R>, cotangent: Cotangent<'_, R>) -> Backward<R> {
-    let (len, k, v, chunk) = (head.queries.len, head.k(), head.v(), head.attention.chunk);
-    let borders = borders(head);
-    let (d_s, d_z) = head.part_of(cotangent.d_state);
-    let mut d_border = Border { s: d_s, z: d_z };
-    let mut d_params = vec![0.0; head.inputs.params.len()];
-    let (mut d_q, mut d_k) = (vec![R::ZERO; len * k], vec![R::ZERO; len * k]);
-    let mut d_v = vec![R::ZERO; len * v];
-    for (c, border) in borders.iter().enumerate().rev() {
-        let from = c * chunk;
-        let n = chunk.min(len - from);
-        let d = chunk_backward(head, cotangent, from, n, border, &mut d_border, &mut d_params);
-        d_q[from * k..][..n * k].copy_from_slice(&d.q);
-        d_k[from * k..][..n * k].copy_from_slice(&d.k);
-        d_v[from * v..][..n * v].copy_from_slice(&d.v);
-    }
-    Backward { d_q, d_k, d_v, d_s: d_border.s, d_z: d_border.z, d_params }
-}
-
-/// The state before each chunk, recomputed.
-fn borders<R: FastMath>(head: &Head<'_, R>) -> Vec<Border<R>> {
-    let (len, chunk) = (head.keys.len, head.attention.chunk);
-    let (s, z) = head.initial_state();
-    let mut border = Border { s, z };
-    let mut borders = Vec::with_capacity(len.div_ceil(chunk));
-    for from in (0..len).step_by(chunk) {
-        borders.push(border.clone());
-        if from + chunk < len {
-            advance(head, &mut border, &head.rows(Side::Key, from, chunk), &head.values(from, chunk));
+impl<R: FastMath> Workspace<R> {
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        let chunk = attention.chunk;
+        Self {
+            queries: Rows::new(attention),
+            kv: KeysAndValues::new(attention),
+            keys_t: Tile::new(attention.encoded_dim(), chunk),
+            scores: Tile::new(chunk, chunk),
+            out: Tile::new(chunk, attention.value_dim),
+            sums: vec![R::ZERO; chunk],
         }
     }
-    borders
+
+    /// Loads the rows of a chunk, and the sums of scores after `border`.
+    fn load(&mut self, head: &Head<'_, R>, from: usize, n: usize, before: &[R]) {
+        head.load(Side::Query, from, n, &mut self.queries);
+        self.kv.load(head, from, n);
+        head.attention.causal_sums(before, &self.queries, &self.kv.keys, &mut self.sums[..n]);
+    }
+
+    /// `tril(Q̃ K̃^T)`.
+    fn score(&mut self, n: usize) {
+        self.keys_t.transpose_of(&self.kv.keys.encoded);
+        lower_product(&self.queries.encoded, &self.keys_t, n, &mut self.scores);
+    }
 }
 
-struct ChunkGradients<R> {
-    q: Vec<R>,
-    k: Vec<R>,
-    v: Vec<R>,
+/// `tril(A B)`, `n × n`.
+fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>) {
+    into.resize(n, n);
+    product(into, Part::Lower, Onto::Zero, [Term::new(a, b)]);
+    into.cut_above_diagonal();
+}
+
+/// One head's part of a forward pass.
+pub(super) struct Task<'a, R: FastMath> {
+    pub head: Head<'a, R>,
+    /// The state before the head's tokens; becomes that after them.
+    pub border: &'a mut Border<R>,
+    pub out: Columns<'a, R>,
+}
+
+/// Runs neighbouring heads of the same tokens, chunk by chunk.
+pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Task<'_, R>]) {
+    let Head { attention, tokens, .. } = tasks[0].head;
+    for (from, n) in chunks(tokens.len, attention.chunk) {
+        for Task { head, border, out } in tasks.iter_mut() {
+            workspace.load(head, from, n, &border.z);
+            workspace.score(n);
+            let Workspace { queries, kv, scores, out: values, sums, .. } = workspace;
+            values.resize(n, attention.value_dim);
+            let own = Term::lower(scores, &kv.values);
+            product(values, Part::Full, Onto::Zero, [own, Term::new(&queries.encoded, &border.s)]);
+            attention.divide(&sums[..n], values, from, out);
+            border.add(attention, &kv.keys, &kv.values);
+        }
+    }
+}
+
+impl<R: FastMath> LinearAttention<R> {
+    /// Writes `sum / divisor` to the output, row by row.
+    pub(super) fn divide(&self, sums: &[R], values: &Tile<R>, from: usize, out: &mut Columns<'_, R>) {
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, &sum) in sums.iter().enumerate() {
+                    let (divisor, _) = self.divisor(sum);
+                    let factor = R::ONE / divisor;
+                    for (out, &value) in out.row(from + i).iter_mut().zip(values.row(i)) {
+                        *out = value * factor;
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// What a thread needs for one chunk, backward.
+#[derive(Debug)]
+pub(super) struct BackwardWorkspace<R: FastMath> {
+    forward: Workspace<R>,
+    /// `V × n`.
+    values_t: Tile<R>,
+    /// `n × V`, gradient of the weighted sums.
+    d_out: Tile<R>,
+    /// `n × n`, its lower triangle.
+    d_scores: Tile<R>,
+    /// `n × K'`.
+    d_queries: Tile<R>,
+    d_keys: Tile<R>,
+    /// `n × V`.
+    d_values: Tile<R>,
+    /// `V × K'`, transpose of the gradient of S after the chunk.
+    d_state_t: Tile<R>,
+    /// `[n, K]` each: the normaliser's gradients for un-encoded features.
+    d_features: [Vec<R>; 2],
+    scratch: Vec<R>,
+    /// `S^T` and z before each chunk.
+    borders: Vec<Border<R>>,
+}
+
+impl<R: FastMath> BackwardWorkspace<R> {
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        let (chunk, k, v) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
+        let features = || vec![R::ZERO; chunk * attention.key_dim()];
+        Self {
+            forward: Workspace::new(attention),
+            values_t: Tile::new(v, chunk),
+            d_out: Tile::new(chunk, v),
+            d_scores: Tile::new(chunk, chunk),
+            d_queries: Tile::new(chunk, k),
+            d_keys: Tile::new(chunk, k),
+            d_values: Tile::new(chunk, v),
+            d_state_t: Tile::new(v, k),
+            d_features: [features(), features()],
+            scratch: features(),
+            borders: Vec::new(),
+        }
+    }
+
+    /// `S^T` and z of every task before each chunk. The list keeps the room it once needed.
+    fn find_borders(&mut self, tasks: &[BackwardTask<'_, R>]) {
+        let Head { attention, tokens, .. } = tasks[0].head;
+        let Self { forward, borders, .. } = self;
+        let count = tokens.len.div_ceil(attention.chunk);
+        let spare =
+            Border { s: Tile::new(attention.value_dim, attention.encoded_dim()), ..Border::zero(attention) };
+        borders.resize((count * tasks.len()).max(borders.len()), spare);
+        for (task, borders) in tasks.iter().zip(borders.chunks_mut(count.max(1))) {
+            borders[0].s.transpose_of(&task.initial.s);
+            borders[0].z.copy_from_slice(&task.initial.z);
+        }
+        for (c, (from, n)) in chunks(tokens.len, attention.chunk).enumerate().take(count.max(1) - 1) {
+            for (task, borders) in tasks.iter().zip(borders.chunks_mut(count)) {
+                let [before, after] = &mut borders[c..c + 2] else {
+                    unreachable!("the last chunk is not taken")
+                };
+                let KeysAndValues { keys, values } = &mut forward.kv;
+                task.head.load(Side::Key, from, n, keys);
+                task.head.load_values(from, n, values);
+                after.s.resize_like(&before.s);
+                product(
+                    &mut after.s,
+                    Part::Full,
+                    Onto::Tile(&before.s),
+                    [Term::transposed(values, &keys.encoded)],
+                );
+                after.z.copy_from_slice(&before.z);
+                add_summed(attention, keys, &mut after.z);
+            }
+        }
+    }
+}
+
+/// One head's part of a backward pass.
+pub(super) struct BackwardTask<'a, R: FastMath> {
+    pub head: Head<'a, R>,
+    /// The state before the head's tokens.
+    pub initial: &'a Border<R>,
+    /// The gradient of the state after the head's tokens; becomes that of the state before them.
+    pub d_border: &'a mut Border<R>,
+    pub gradients: HeadGradients<'a, R>,
+}
+
+/// Writes the gradients of neighbouring heads of the same tokens, chunk by chunk.
+pub(super) fn backward<R: FastMath>(
+    workspace: &mut BackwardWorkspace<R>,
+    cotangent: Cotangent<'_, R>,
+    tasks: &mut [BackwardTask<'_, R>],
+) {
+    let Head { attention, tokens, .. } = tasks[0].head;
+    let count = tokens.len.div_ceil(attention.chunk);
+    workspace.find_borders(tasks);
+    for (from, n) in chunks(tokens.len, attention.chunk).rev() {
+        for (i, task) in tasks.iter_mut().enumerate() {
+            chunk_backward(workspace, cotangent, task, i * count + from / attention.chunk, from, n);
+        }
+    }
 }
 
 /// Gradients of one chunk; `d_border` is the gradient of the state after it and becomes that of the state before.
 fn chunk_backward<R: FastMath>(
-    head: &Head<'_, R>,
+    workspace: &mut BackwardWorkspace<R>,
     cotangent: Cotangent<'_, R>,
+    task: &mut BackwardTask<'_, R>,
+    border: usize,
     from: usize,
     n: usize,
-    border: &Border<R>,
+) {
+    let BackwardTask { head, d_border, gradients, .. } = task;
+    let attention = head.attention;
+    let BackwardWorkspace { forward, values_t, d_out, d_scores, d_queries, d_keys, d_values, .. } = workspace;
+    let before = &workspace.borders[border];
+    forward.load(head, from, n, &before.z);
+    head.load_output(cotangent.out, from, n, &mut forward.out);
+    head.load_output(cotangent.d_out, from, n, d_out);
+    attention.divide_vjp(&mut forward.sums[..n], &forward.out, d_out);
+
+    forward.score(n);
+    values_t.transpose_of(&forward.kv.values);
+    lower_product(d_out, values_t, n, d_scores);
+    let (q, k, v) = (&forward.queries.encoded, &forward.kv.keys.encoded, &forward.kv.values);
+    d_queries.resize(n, attention.encoded_dim());
+    product(d_queries, Part::Full, Onto::Zero, [Term::lower(d_scores, k), Term::new(d_out, &before.s)]);
+    let d_state_t = &mut workspace.d_state_t;
+    d_state_t.transpose_of(&d_border.s);
+    d_keys.resize(n, attention.encoded_dim());
+    product(d_keys, Part::Full, Onto::Zero, [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)]);
+    d_values.resize(n, attention.value_dim);
+    let own = Term::lower_transposed(&forward.scores, d_out);
+    product(d_values, Part::Full, Onto::Zero, [own, Term::new(k, &d_border.s)]);
+    product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(q, d_out)]);
+    for i in 0..n {
+        gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);
+    }
+
+    let [d_f, d_g] = workspace.d_features.each_mut().map(|d| &mut d[..n * attention.key_dim()]);
+    let rows = [&forward.queries, &forward.kv.keys];
+    let d_sums = &forward.sums[..n];
+    attention.causal_sums_vjp(
+        &before.z,
+        &mut d_border.z,
+        rows,
+        d_sums,
+        &mut SummedGradient::new(attention, d_queries, d_f),
+        &mut SummedGradient::new(attention, d_keys, d_g),
+    );
+    let (scratch, d_params) = (&mut workspace.scratch, &mut *gradients.params);
+    let (q, k) = (&mut forward.queries, &mut forward.kv.keys);
+    head.vjp(Side::Query, from, q, d_queries, d_f, d_params, &mut gradients.q, scratch);
+    head.vjp(Side::Key, from, k, d_keys, d_g, d_params, &mut gradients.k, scratch);
+}
+
+/// Adds what the head's outputs give to the gradient of the state before it, without any other gradient.
+pub(super) fn backward_to_state<R: FastMath>(
+    head: &Head<'_, R>,
+    workspace: &mut BackwardWorkspace<R>,
+    cotangent: Cotangent<'_, R>,
+    initial: &Border<R>,
     d_border: &mut Border<R>,
-    d_params: &mut [f64],
-) -> ChunkGradients<R> {
-    let (encoded, v) = (head.encoded_dim(), head.v());
-    let q = head.rows(Side::Query, from, n);
-    let k = head.rows(Side::Key, from, n);
-    let values = head.values(from, n);
-    let out = head.output_rows(cotangent.out, from, n);
-    let mut d_sums = head.output_rows(cotangent.d_out, from, n);
-    let d_scores = divide_backward(head, &score_sums(head, &border.z, &q, &k), &out, &mut d_sums);
-
-    let weights = causal_product(&q.encoded, &k.encoded, n);
-    let d_weights = causal_product(&d_sums, &values, n);
-    let square = Mat::new(&weights, n, n);
-    let d_square = Mat::new(&d_weights, n, n);
-    let (q_mat, k_mat) = (Mat::new(&q.encoded, n, encoded), Mat::new(&k.encoded, n, encoded));
-    let (v_mat, d_mat) = (Mat::new(&values, n, v), Mat::new(&d_sums, n, v));
-    let mut d_q = vec![R::ZERO; n * encoded];
-    matmul(&mut d_q, Into::Overwrite, d_square, k_mat);
-    matmul(&mut d_q, Into::Accumulate, d_mat, Mat::new(&border.s, encoded, v).t());
-    let mut d_k = vec![R::ZERO; n * encoded];
-    matmul(&mut d_k, Into::Overwrite, d_square.t(), q_mat);
-    matmul(&mut d_k, Into::Accumulate, v_mat, Mat::new(&d_border.s, encoded, v).t());
-    let mut d_v = vec![R::ZERO; n * v];
-    matmul(&mut d_v, Into::Overwrite, square.t(), d_mat);
-    matmul(&mut d_v, Into::Accumulate, k_mat, Mat::new(&d_border.s, encoded, v));
-    matmul(&mut d_border.s, Into::Accumulate, q_mat.t(), d_mat);
-
-    let (d_f, d_g) = score_sums_backward(head, &border.z, &mut d_border.z, &q, &k, &d_scores);
-    let d_q_features = head.add_summed(&mut d_q, &d_f);
-    let d_k_features = head.add_summed(&mut d_k, &d_g);
-    ChunkGradients {
-        q: head.rows_vjp(Side::Query, from, &q, &d_q, d_q_features, d_params),
-        k: head.rows_vjp(Side::Key, from, &k, &d_k, d_k_features, d_params),
-        v: d_v,
+) {
+    let attention = head.attention;
+    let mut z = initial.z.clone();
+    let BackwardWorkspace { forward, d_out, .. } = workspace;
+    for (from, n) in chunks(head.tokens.len, attention.chunk) {
+        forward.load(head, from, n, &z);
+        head.load_output(cotangent.out, from, n, &mut forward.out);
+        head.load_output(cotangent.d_out, from, n, d_out);
+        let d_sums = &mut forward.sums[..n];
+        attention.divide_vjp(d_sums, &forward.out, d_out);
+        product(
+            &mut d_border.s,
+            Part::Full,
+            Onto::Itself,
+            [Term::transposed(&forward.queries.encoded, d_out)],
+        );
+        attention.add_weighted(d_sums, &forward.queries, &mut d_border.z);
+        add_summed(attention, &forward.kv.keys, &mut z);
     }
-}
-
-/// Through `o = sum / divisor`: turns `d_out` into the gradient of the weighted sums, in place, and returns that of
-/// the sums of scores, `−(d_o · o) / divisor`.
-pub(super) fn divide_backward<R: FastMath>(
-    head: &Head<'_, R>,
-    sums: &[R],
-    out: &[R],
-    d_out: &mut [R],
-) -> Vec<R> {
-    let v = head.v();
-    let through = |((&sum, out), d_out): ((&R, &[R]), &mut [R])| {
-        let (divisor, reached) = head.attention.divisor(sum);
-        let d_sum = if reached { -dot(d_out, out) / divisor } else { R::ZERO };
-        d_out.iter_mut().for_each(|d| *d = *d / divisor);
-        d_sum
-    };
-    sums.iter().zip(out.chunks(v)).zip(d_out.chunks_mut(v)).map(through).collect()
-}
-
-/// Through `sum_s = f_s · (z + Σ_{t ≤ s} g_t)`: gradients of f and g, and `d_z` from after the chunk to before it.
-fn score_sums_backward<R: FastMath>(
-    head: &Head<'_, R>,
-    before: &[R],
-    d_z: &mut [R],
-    q: &Rows<R>,
-    k: &Rows<R>,
-    d_sums: &[R],
-) -> (Vec<R>, Vec<R>) {
-    let width = head.z();
-    if width == 0 {
-        return (Vec::new(), Vec::new());
-    }
-    let (f, g) = (head.summed(q), head.summed(k));
-    let mut own = before.to_vec();
-    let mut d_f = vec![R::ZERO; f.len()];
-    for ((d_f, g), &d) in d_f.chunks_mut(width).zip(g.chunks(width)).zip(d_sums) {
-        axpy(R::ONE, g, &mut own);
-        axpy(d, &own, d_f);
-    }
-    let mut d_g = vec![R::ZERO; g.len()];
-    for ((d_g, f), &d) in d_g.chunks_mut(width).zip(f.chunks(width)).zip(d_sums).rev() {
-        axpy(d, f, d_z);
-        d_g.copy_from_slice(d_z);
-    }
-    (d_f, d_g)
 }

@@ -1,179 +1,154 @@
-//! One sequence and one head of a call: its rows, features, encodings and denominators.
+//! One sequence and one head of a call: its rows on their way through φ and the encoding, and back.
 
-use super::{Inputs, LinearAttention, Normalizer, State};
+use super::{Inputs, LinearAttention, Normalizer};
+use crate::columns::Columns;
 use crate::encoding::{Encoder, Side};
 use crate::fast_math::FastMath;
+use crate::feature_map::FeatureMap;
 use crate::segments::Segment;
+use crate::simd::{dispatch, prefetch};
+use crate::tiles::Tile;
 
-/// The task of one (segment, head).
+/// One head of a run of tokens: a segment, or a piece of one.
+#[derive(Clone, Copy)]
 pub(super) struct Head<'a, R: FastMath> {
     pub attention: &'a LinearAttention<R>,
     pub encoder: &'a dyn Encoder<R>,
     pub inputs: Inputs<'a, R>,
-    /// Index of the segment.
-    pub row: usize,
     pub head: usize,
-    pub queries: Segment,
-    pub keys: Segment,
+    pub tokens: Segment,
 }
 
-/// What the backward pass receives besides the inputs.
-#[derive(Clone, Copy)]
-pub(super) struct Cotangent<'a, R> {
-    pub out: &'a [R],
-    pub d_out: &'a [R],
-    pub d_state: Option<&'a State<R>>,
-}
-
-/// Forward results of one task.
-pub(super) struct Forward<R> {
-    /// `[len, V]`.
-    pub out: Vec<R>,
-    /// `[K', V]`.
-    pub s: Vec<R>,
-    /// `[Z]`.
-    pub z: Vec<R>,
-}
-
-/// Backward results of one task.
-pub(super) struct Backward<R> {
-    pub d_q: Vec<R>,
-    pub d_k: Vec<R>,
-    pub d_v: Vec<R>,
-    pub d_s: Vec<R>,
-    pub d_z: Vec<R>,
-    pub d_params: Vec<f64>,
-}
-
-/// Rows of queries or keys on their way through φ and the encoding.
+/// A chunk of queries or keys.
+#[derive(Debug)]
 pub(super) struct Rows<R> {
-    /// `[n, K]`, as given.
-    pub raw: Vec<R>,
-    /// `[n, K]`, `φ(raw)`.
-    pub features: Vec<R>,
-    /// `[n, K']`.
-    pub encoded: Vec<R>,
+    /// `[n, K]`.
+    /// `[n, K]`, after φ.
+    features: Vec<R>,
+    /// `n × K'`.
+    pub encoded: Tile<R>,
+    n: usize,
 }
 
-impl<R: FastMath> Head<'_, R> {
-    pub fn k(&self) -> usize {
-        self.attention.key_dim()
-    }
-
-    pub fn encoded_dim(&self) -> usize {
-        self.attention.encoded_dim()
-    }
-
-    pub fn v(&self) -> usize {
-        self.attention.value_dim
-    }
-
-    pub fn z(&self) -> usize {
-        self.attention.normalizer_dim()
-    }
-
-    /// Rows `from .. from + n` of queries or keys, counted from the segment's start.
-    pub fn rows(&self, side: Side, from: usize, n: usize) -> Rows<R> {
-        let (segment, tensor) = match side {
-            Side::Query => (self.queries, self.inputs.q),
-            Side::Key => (self.keys, self.inputs.k),
-        };
-        let k = self.k();
-        let raw = self.gather(tensor, k, segment, from, n);
-        let mut features = vec![R::ZERO; n * k];
-        self.attention.feature_map.apply(k, &raw, &mut features);
-        let mut encoded = vec![R::ZERO; n * self.encoded_dim()];
-        let position = segment.offset + from as i64;
-        self.encoder.encode(side, self.head, position, &features, &mut encoded);
-        Rows { raw, features, encoded }
-    }
-
-    /// Rows of the values, `[n, V]`.
-    pub fn values(&self, from: usize, n: usize) -> Vec<R> {
-        self.gather(self.inputs.v, self.v(), self.keys, from, n)
-    }
-
-    /// Rows of a tensor laid out as the output, `[n, V]`.
-    pub fn output_rows(&self, tensor: &[R], from: usize, n: usize) -> Vec<R> {
-        self.gather(tensor, self.v(), self.queries, from, n)
-    }
-
-    fn gather(&self, tensor: &[R], width: usize, segment: Segment, from: usize, n: usize) -> Vec<R> {
-        let stride = self.attention.heads * width;
-        let first = (segment.start + from) * stride + self.head * width;
-        let mut rows = Vec::with_capacity(n * width);
-        (0..n).for_each(|i| rows.extend_from_slice(&tensor[first + i * stride..][..width]));
-        rows
-    }
-
-    /// This task's part of the initial state.
-    pub fn initial_state(&self) -> (Vec<R>, Vec<R>) {
-        self.part_of(self.inputs.initial)
-    }
-
-    /// This task's part of a state, or zeros.
-    pub fn part_of(&self, state: Option<&State<R>>) -> (Vec<R>, Vec<R>) {
-        let at = self.row * self.attention.heads + self.head;
-        let (size, z) = (self.encoded_dim() * self.v(), self.z());
-        match state {
-            Some(state) => (state.s[at * size..][..size].to_vec(), state.z[at * z..][..z].to_vec()),
-            None => (vec![R::ZERO; size], vec![R::ZERO; z]),
+impl<R: FastMath> Rows<R> {
+    /// Room for a chunk.
+    pub fn new(attention: &LinearAttention<R>) -> Self {
+        Self {
+            features: vec![R::ZERO; attention.chunk * attention.key_dim()],
+            encoded: Tile::new(attention.chunk, attention.encoded_dim()),
+            n: 0,
         }
     }
 
-    /// The features that the normaliser sums.
-    pub fn summed<'r>(&self, rows: &'r Rows<R>) -> &'r [R] {
-        match self.attention.normalizer {
-            Normalizer::Encoded => &rows.encoded,
-            Normalizer::Plain => &rows.features,
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.n
+    }
+
+    /// The features that the normaliser sums, of row `i`: `Z` of them.
+    #[inline(always)]
+    pub fn summed(&self, attention: &LinearAttention<R>, i: usize) -> &[R] {
+        match attention.normalizer {
+            Normalizer::Encoded => &self.encoded.row(i)[..attention.encoded_dim()],
+            Normalizer::Plain => &self.features[i * attention.key_dim()..][..attention.key_dim()],
             Normalizer::None => &[],
         }
     }
+}
 
-    /// Gradient through the encoding and φ: from `d_encoded` (and `d_features`, if the normaliser gave any) to
-    /// the raw rows.
-    pub fn rows_vjp(
+impl<R: FastMath> Head<'_, R> {
+    /// Rows `from .. from + n` of queries or keys, counted from the segment's start.
+    pub fn load(&self, side: Side, from: usize, n: usize, rows: &mut Rows<R>) {
+        let (k, encoded_dim) = (self.attention.key_dim(), self.attention.encoded_dim());
+        let Rows { features, encoded, .. } = rows;
+        let features = &mut features[..n * k];
+        let (raw, stride) = self.strided(self.tensor(side), k, from);
+        self.attention.feature_map.apply_strided(k, raw, stride, features);
+        let position = self.tokens.offset + from as i64;
+        encoded
+            .write_rows(n, encoded_dim, |out| self.encoder.encode(side, self.head, position, features, out));
+        rows.n = n;
+        self.prefetch(self.tensor(side), k, from);
+    }
+
+    /// Asks the memory for the rows of the chunk after `from`, to be loaded when the other heads have had their turn.
+    pub fn prefetch(&self, tensor: &[R], width: usize, from: usize) {
+        let next = from + self.attention.chunk;
+        let rows = self.attention.chunk.min(self.tokens.len.saturating_sub(next));
+        if rows > 0 {
+            let (tensor, stride) = self.strided(tensor, width, next);
+            for row in tensor.chunks(stride).take(rows) {
+                prefetch(&row[..width]);
+            }
+        }
+    }
+
+    /// Rows of the values.
+    pub fn load_values(&self, from: usize, n: usize, values: &mut Tile<R>) {
+        let v = self.attention.value_dim;
+        values.write_rows(n, v, |rows| self.gather(self.inputs.v, v, from, rows));
+        self.prefetch(self.inputs.v, v, from);
+    }
+
+    /// Rows of a tensor laid out as the output.
+    pub fn load_output(&self, tensor: &[R], from: usize, n: usize, rows: &mut Tile<R>) {
+        let v = self.attention.value_dim;
+        rows.write_rows(n, v, |rows| self.gather(tensor, v, from, rows));
+    }
+
+    /// Gradient through the encoding and φ, from the encoded rows (and, with the normaliser `plain`, `d_features`) to
+    /// the rows as given, which it writes to `d_raw`. Uses up `rows`.
+    pub fn vjp(
         &self,
         side: Side,
         from: usize,
-        rows: &Rows<R>,
-        d_encoded: &[R],
-        d_features: Option<&[R]>,
+        rows: &mut Rows<R>,
+        d_encoded: &mut Tile<R>,
+        d_features: &[R],
         d_params: &mut [f64],
-    ) -> Vec<R> {
-        let offset = match side {
-            Side::Query => self.queries.offset,
-            Side::Key => self.keys.offset,
-        };
-        let mut d = vec![R::ZERO; rows.raw.len()];
-        let position = offset + from as i64;
-        self.encoder.vjp(side, self.head, position, &rows.features, d_encoded, &mut d, d_params);
-        if let Some(d_features) = d_features {
-            d.iter_mut().zip(d_features).for_each(|(d, &more)| *d += more);
+        d_raw: &mut Columns<'_, R>,
+        scratch: &mut [R],
+    ) {
+        let (k, encoded_dim, n) = (self.attention.key_dim(), self.attention.encoded_dim(), rows.n);
+        let d = &mut scratch[..n * k];
+        let features = &rows.features[..n * k];
+        let position = self.tokens.offset + from as i64;
+        let encoded = rows.encoded.pack_rows(n, encoded_dim);
+        let d_encoded = d_encoded.pack_rows(n, encoded_dim);
+        self.encoder.vjp(side, self.head, position, features, encoded, d_encoded, d, d_params);
+        if self.attention.normalizer == Normalizer::Plain {
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (d, &more) in d.iter_mut().zip(d_features) {
+                        *d += more;
+                    }
+                },
+            );
         }
-        self.attention.feature_map.vjp(&rows.raw, &rows.features, &mut d);
-        d
+        let (raw, stride) = self.strided(self.tensor(side), k, from);
+        self.attention.feature_map.vjp_strided(k, raw, stride, features, d);
+        for (i, d) in d.chunks(k).enumerate() {
+            d_raw.row(from + i).copy_from_slice(d);
+        }
     }
 
-    /// Adds a gradient for the normaliser's features to where it belongs: the encoded features themselves, or
-    /// (returned) the plain ones.
-    pub fn add_summed<'d>(&self, d_encoded: &mut [R], d_summed: &'d [R]) -> Option<&'d [R]> {
-        match self.attention.normalizer {
-            Normalizer::Encoded => {
-                d_encoded.iter_mut().zip(d_summed).for_each(|(d, &more)| *d += more);
-                None
-            }
-            Normalizer::Plain => Some(d_summed),
-            Normalizer::None => None,
+    fn tensor(&self, side: Side) -> &[R] {
+        match side {
+            Side::Query => self.inputs.q,
+            Side::Key => self.inputs.k,
         }
     }
-}
 
-pub(super) fn dot<R: FastMath>(a: &[R], b: &[R]) -> R {
-    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
-}
+    /// This head's columns from row `from` of its tokens on, and the distance of its rows.
+    fn strided<'t>(&self, tensor: &'t [R], width: usize, from: usize) -> (&'t [R], usize) {
+        let stride = self.attention.heads * width;
+        (&tensor[(self.tokens.start + from) * stride + self.head * width..], stride)
+    }
 
-/// `into += factor · x`.
-pub(super) fn axpy<R: FastMath>(factor: R, x: &[R], into: &mut [R]) {
-    into.iter_mut().zip(x).for_each(|(into, &x)| *into += factor * x);
+    /// Copies rows of this head's columns to consecutive places.
+    fn gather(&self, tensor: &[R], width: usize, from: usize, rows: &mut [R]) {
+        let (tensor, stride) = self.strided(tensor, width, from);
+        FeatureMap::Identity.apply_strided(width, tensor, stride, rows);
+    }
 }

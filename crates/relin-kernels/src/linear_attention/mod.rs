@@ -23,21 +23,25 @@
 //! January 2023.
 
 mod bidirectional;
+mod border;
+mod call;
 mod chunked;
+mod cost;
+mod denominator;
 mod head;
 pub mod naive;
+mod pieces;
 pub mod recurrent;
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::encoding::{Encoder, Encoding};
+use crate::encoding::Encoding;
 use crate::fast_math::FastMath;
 use crate::feature_map::FeatureMap;
-use crate::segments::{Mask, Segment};
-use head::Head;
+use crate::segments::Mask;
+use call::{Call, Cotangent};
 
 /// What the weighted sum of values is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,31 +156,41 @@ impl<R: FastMath> LinearAttention<R> {
     /// See [`Inputs`] and [`Output`].
     ///
     /// # Cost
-    /// See the table of the module; threads share the segments and heads.
+    /// See the table of the module. Beyond its result it takes some tiles of `C × C`, `C × K'`, `C × V` and `K' × V` a
+    /// thread, whatever the number of tokens.
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.
     pub fn forward(&self, mask: Mask<'_>, inputs: Inputs<'_, R>) -> Output<R> {
+        let mut out = vec![R::ZERO; inputs.q.len() / self.key_dim() * self.value_dim];
+        let state = self.forward_into(mask, inputs, &mut out);
+        Output { out, state }
+    }
+
+    /// [`forward`](Self::forward) that overwrites `out`, `[N, H, V]`, and returns the state.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the segments and sizes imply.
+    pub fn forward_into(&self, mask: Mask<'_>, inputs: Inputs<'_, R>, out: &mut [R]) -> State<R> {
         self.check(mask, inputs);
+        assert_eq!(
+            out.len() * self.key_dim(),
+            inputs.q.len() * self.value_dim,
+            "out has not [N, H, V] elements"
+        );
         let encoder = self.encoding.bind(inputs.params);
-        let parts = self.for_each_head(mask, inputs, &*encoder, |head| match mask {
-            Mask::Causal { .. } => chunked::forward(head),
-            Mask::Full { .. } => bidirectional::forward(head),
-        });
-        let mut output = Output {
-            out: vec![R::ZERO; inputs.q.len() / self.key_dim() * self.value_dim],
-            state: State { s: Vec::new(), z: Vec::new() },
-        };
-        let outs: Vec<&[R]> = parts.iter().map(|part| part.out.as_slice()).collect();
-        scatter(&mut output.out, self.heads, self.value_dim, mask.queries(), &outs);
-        for part in &parts {
-            output.state.s.extend_from_slice(&part.s);
-            output.state.z.extend_from_slice(&part.z);
+        let call = Call { attention: self, encoder: &*encoder, inputs };
+        match mask {
+            Mask::Causal { queries, .. } => call.causal_forward(queries, out),
+            Mask::Full { queries, keys } => call.full_forward(queries, keys, out),
         }
-        output
     }
 
     /// Backward pass: gradients of `⟨d_out, out⟩ + ⟨d_state, state⟩`, given the forward's `out`.
+    ///
+    /// # Cost
+    /// Beyond its result and the tiles of [`forward`](Self::forward), the states between the chunks of one head a
+    /// thread: `T·K'·V/C` numbers.
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.
@@ -196,59 +210,12 @@ impl<R: FastMath> LinearAttention<R> {
             "out has not [N, H, V] elements"
         );
         let encoder = self.encoding.bind(inputs.params);
-        let cotangent = head::Cotangent { out, d_out, d_state };
-        let parts = self.for_each_head(mask, inputs, &*encoder, |head| match mask {
-            Mask::Causal { .. } => chunked::backward(head, cotangent),
-            Mask::Full { .. } => bidirectional::backward(head, cotangent),
-        });
-        let gather =
-            |len: usize, width: usize, segments: &[Segment], part: fn(&head::Backward<R>) -> &[R]| {
-                let mut full = vec![R::ZERO; len];
-                let parts: Vec<&[R]> = parts.iter().map(part).collect();
-                scatter(&mut full, self.heads, width, segments, &parts);
-                full
-            };
-        let mut params = vec![0.0; inputs.params.len()];
-        let mut initial = State { s: Vec::new(), z: Vec::new() };
-        for part in &parts {
-            params.iter_mut().zip(&part.d_params).for_each(|(sum, d)| *sum += d);
-            initial.s.extend_from_slice(&part.d_s);
-            initial.z.extend_from_slice(&part.d_z);
+        let call = Call { attention: self, encoder: &*encoder, inputs };
+        let cotangent = Cotangent { out, d_out, d_state };
+        match mask {
+            Mask::Causal { queries, .. } => call.causal_backward(queries, cotangent),
+            Mask::Full { queries, keys } => call.full_backward(queries, keys, cotangent),
         }
-        Gradients {
-            q: gather(inputs.q.len(), self.key_dim(), mask.queries(), |part| &part.d_q),
-            k: gather(inputs.k.len(), self.key_dim(), mask.keys(), |part| &part.d_k),
-            v: gather(inputs.v.len(), self.value_dim, mask.keys(), |part| &part.d_v),
-            params: params.into_iter().map(R::from_f64).collect(),
-            initial,
-        }
-    }
-
-    /// The divisor for a sum of scores, and whether the sum reaches it (a clamped one has no gradient).
-    fn divisor(&self, sum: R) -> (R, bool) {
-        let eps = R::from_f64(self.eps);
-        match self.normalizer {
-            Normalizer::Encoded if sum > eps => (sum, true),
-            Normalizer::Encoded => (eps, false),
-            Normalizer::Plain => (sum + eps, true),
-            Normalizer::None => (R::ONE, false),
-        }
-    }
-
-    /// Runs one task for each (segment, head), results in that order.
-    fn for_each_head<T: Send>(
-        &self,
-        mask: Mask<'_>,
-        inputs: Inputs<'_, R>,
-        encoder: &dyn Encoder<R>,
-        task: impl Fn(&Head<'_, R>) -> T + Sync,
-    ) -> Vec<T> {
-        let run = |at: usize| {
-            let (row, head) = (at / self.heads, at % self.heads);
-            let (queries, keys) = (mask.queries()[row], mask.keys()[row]);
-            task(&Head { attention: self, encoder, inputs, row, head, queries, keys })
-        };
-        (0..mask.queries().len() * self.heads).into_par_iter().map(run).collect()
     }
 
     fn check(&self, mask: Mask<'_>, inputs: Inputs<'_, R>) {
@@ -277,22 +244,5 @@ impl<R: FastMath> LinearAttention<R> {
                 "state z has not [B, H, Z] elements"
             );
         }
-    }
-}
-
-/// Writes each task's `[len, width]` rows to its segment and head of `[N, H, width]`.
-fn scatter<R: FastMath>(full: &mut [R], heads: usize, width: usize, segments: &[Segment], parts: &[&[R]]) {
-    let mut rest = full;
-    let mut done = 0;
-    for (segment, parts) in segments.iter().zip(parts.chunks(heads)) {
-        let (_, tail) = rest.split_at_mut((segment.start - done) * heads * width);
-        let (rows, tail) = tail.split_at_mut(segment.len * heads * width);
-        rows.par_chunks_mut(heads * width).with_min_len(64).enumerate().for_each(|(i, row)| {
-            for (row, part) in row.chunks_mut(width).zip(parts) {
-                row.copy_from_slice(&part[i * width..][..width]);
-            }
-        });
-        rest = tail;
-        done = segment.start + segment.len;
     }
 }

@@ -5,12 +5,14 @@
 //! read but seldom written, and the sums are formed in the order of the chunked form: rounding does not grow with
 //! the number of tokens as it does when every token is added to a long sum.
 
-use super::head::{axpy, dot};
+use super::denominator::{axpy, dot};
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side};
 use crate::fast_math::FastMath;
 use crate::matmul::{Into, Mat, matmul};
 use crate::segments::{Mask, Segment};
+use crate::simd::dispatch;
+use crate::tiles::weighted_rows;
 
 /// One sequence in the middle of its generation, all heads of one layer.
 #[derive(Debug)]
@@ -18,7 +20,27 @@ pub struct Recurrent<R: FastMath> {
     attention: LinearAttention<R>,
     params: Vec<R>,
     encoder: Box<dyn Encoder<R>>,
-    memory: Memory<R>,
+    state: State<R>,
+    waiting: Waiting<R>,
+    /// Position of the next token.
+    position: i64,
+    /// One token's queries and keys, `[H, K]` each, and encoded, `[H, K']` each.
+    features: [Vec<R>; 2],
+    encoded: [Vec<R>; 2],
+}
+
+/// Tokens not folded into the state yet, in the layout in which a query reads them.
+#[derive(Debug)]
+struct Waiting<R> {
+    len: usize,
+    /// Encoded keys, `[H, K', C]`.
+    k: Vec<R>,
+    /// Values, `[H, C, V]`.
+    v: Vec<R>,
+    /// The sum of their normaliser features, `[H, Z]`.
+    z: Vec<R>,
+    /// Scores of one query, `[C]`.
+    scores: Vec<R>,
 }
 
 /// What a [`Recurrent`] remembers; saving and restoring it continues the sequence to the bit.
@@ -46,21 +68,41 @@ impl<R: FastMath> Memory<R> {
 
 impl<R: FastMath> Recurrent<R> {
     /// Continues from `memory`, with the encoding's parameters bound once.
+    ///
+    /// # Panics
+    /// If the memory has as many tokens waiting as the attention has in a chunk, or more.
     pub fn new(attention: LinearAttention<R>, params: &[R], memory: Memory<R>) -> Self {
-        let encoder = attention.encoding.bind(params);
-        Self { attention, params: params.to_vec(), encoder, memory }
+        let (heads, k, encoded) = (attention.heads, attention.key_dim(), attention.encoded_dim());
+        let two = |width: usize| [vec![R::ZERO; heads * width], vec![R::ZERO; heads * width]];
+        Self {
+            encoder: attention.encoding.bind(params),
+            params: params.to_vec(),
+            waiting: Waiting::new(&attention, &memory),
+            state: memory.state,
+            position: memory.position,
+            features: two(k),
+            encoded: two(encoded),
+            attention,
+        }
     }
 
     /// What has been seen so far.
-    pub fn memory(&self) -> &Memory<R> {
-        &self.memory
+    pub fn memory(&self) -> Memory<R> {
+        let (waiting_k, waiting_v) = self.waiting.tokens(&self.attention);
+        Memory {
+            state: self.state.clone(),
+            waiting_k,
+            waiting_v,
+            waiting_z: self.waiting.z.clone(),
+            position: self.position,
+        }
     }
 
     /// The state with all waiting tokens folded in: what [`LinearAttention::forward`] would have returned.
     pub fn state(&self) -> State<R> {
-        let mut memory = self.memory.clone();
-        fold(&self.attention, &mut memory);
-        memory.state
+        let mut state = self.state.clone();
+        self.waiting.fold(&self.attention, &mut state);
+        state
     }
 
     /// Takes one token and gives its output.
@@ -69,21 +111,23 @@ impl<R: FastMath> Recurrent<R> {
     /// - `q`, `k`: `[H, K]`; `v`: `[H, V]`; `out`: `[H, V]`, overwritten
     ///
     /// # Cost
-    /// `4·K'·V + (K' + V)·C` FLOPs a head on average: half for reading S, half for folding every C-th token.
+    /// `4·K'·V + (K' + V)·C` FLOPs a head on average: half for reading S, half for folding every C-th token. No memory is
+    /// allocated.
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
-        let (heads, encoded) = (self.attention.heads, self.attention.encoded_dim());
-        let q = self.rows(Side::Query, q);
-        let k = self.rows(Side::Key, k);
-        let memory = &mut self.memory;
-        memory.waiting_k.extend_from_slice(&k.encoded);
-        memory.waiting_v.extend_from_slice(v);
-        axpy(R::ONE, k.summed(self.attention.normalizer), &mut memory.waiting_z);
-        for (head, out) in out.chunks_mut(self.attention.value_dim).enumerate() {
-            output(&self.attention, memory, head, &q, out);
+        self.encode(Side::Query, q);
+        self.encode(Side::Key, k);
+        match self.attention.normalizer {
+            Normalizer::Encoded => axpy(R::ONE, &self.encoded[1], &mut self.waiting.z),
+            Normalizer::Plain => axpy(R::ONE, &self.features[1], &mut self.waiting.z),
+            Normalizer::None => {}
         }
-        memory.position += 1;
-        if memory.waiting_k.len() == self.attention.chunk * heads * encoded {
-            fold(&self.attention, memory);
+        self.waiting.push(&self.attention, &self.encoded[1], v);
+        for (head, out) in out.chunks_mut(self.attention.value_dim).enumerate() {
+            self.output(head, out);
+        }
+        self.position += 1;
+        if self.waiting.len == self.attention.chunk {
+            self.fold();
         }
     }
 
@@ -92,83 +136,105 @@ impl<R: FastMath> Recurrent<R> {
     /// # Shapes
     /// - `q`, `k`: `[n, H, K]`; `v`: `[n, H, V]`; result: `[n, H, V]`
     pub fn steps(&mut self, q: &[R], k: &[R], v: &[R]) -> Vec<R> {
+        self.fold();
         let attention = &self.attention;
-        fold(attention, &mut self.memory);
         let len = v.len() / (attention.heads * attention.value_dim);
-        let segments = [Segment { start: 0, len, offset: self.memory.position }];
-        let inputs = Inputs { q, k, v, params: &self.params, initial: Some(&self.memory.state) };
+        let segments = [Segment { start: 0, len, offset: self.position }];
+        let inputs = Inputs { q, k, v, params: &self.params, initial: Some(&self.state) };
         let output = attention.forward(Mask::causal(&segments), inputs);
-        self.memory.state = output.state;
-        self.memory.position += len as i64;
+        self.state = output.state;
+        self.position += len as i64;
         output.out
     }
 
-    fn rows(&self, side: Side, raw: &[R]) -> Token<R> {
-        let (k, encoded_dim) = (self.attention.key_dim(), self.attention.encoded_dim());
-        let mut features = vec![R::ZERO; raw.len()];
-        self.attention.feature_map.apply(k, raw, &mut features);
-        let mut encoded = vec![R::ZERO; self.attention.heads * encoded_dim];
-        let rows = features.chunks(k).zip(encoded.chunks_mut(encoded_dim)).enumerate();
-        rows.for_each(|(head, (x, out))| self.encoder.encode(side, head, self.memory.position, x, out));
-        Token { features, encoded }
+    fn encode(&mut self, side: Side, raw: &[R]) {
+        let (features, encoded) = (&mut self.features[side as usize], &mut self.encoded[side as usize]);
+        self.attention.feature_map.apply(self.attention.key_dim(), raw, features);
+        self.encoder.encode_heads(side, self.attention.heads, self.position, features, encoded);
+    }
+
+    fn output(&mut self, head: usize, out: &mut [R]) {
+        let Waiting { len, k, v, z, scores } = &mut self.waiting;
+        let (attention, state) = (&self.attention, &self.state);
+        let (chunk, encoded, width) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
+        let query = &self.encoded[0][head * encoded..][..encoded];
+        let scores = &mut scores[..*len];
+        weighted_rows(query, &k[head * encoded * chunk..], chunk, scores, Into::Overwrite);
+        weighted_rows(query, &state.s[head * encoded * width..], width, out, Into::Overwrite);
+        weighted_rows(scores, &v[head * chunk * width..], width, out, Into::Accumulate);
+        let f = match attention.normalizer {
+            Normalizer::Encoded => query,
+            Normalizer::Plain => &self.features[0][head * attention.key_dim()..][..attention.key_dim()],
+            Normalizer::None => return,
+        };
+        let sum = dispatch(
+            #[inline(always)]
+            || dot(f, &state.z[head * f.len()..]) + dot(f, &z[head * f.len()..]),
+        );
+        let factor = R::ONE / attention.divisor(sum).0;
+        out.iter_mut().for_each(|x| *x *= factor);
+    }
+
+    fn fold(&mut self) {
+        self.waiting.fold(&self.attention, &mut self.state);
+        self.waiting.len = 0;
+        self.waiting.z.fill(R::ZERO);
     }
 }
 
-/// One token's queries or keys, all heads.
-struct Token<R> {
-    features: Vec<R>,
-    encoded: Vec<R>,
-}
-
-impl<R> Token<R> {
-    fn summed(&self, normalizer: Normalizer) -> &[R] {
-        match normalizer {
-            Normalizer::Encoded => &self.encoded,
-            Normalizer::Plain => &self.features,
-            Normalizer::None => &[],
+impl<R: FastMath> Waiting<R> {
+    fn new(attention: &LinearAttention<R>, memory: &Memory<R>) -> Self {
+        let (heads, chunk, encoded) = (attention.heads, attention.chunk, attention.encoded_dim());
+        let mut waiting = Self {
+            len: 0,
+            k: vec![R::ZERO; heads * encoded * chunk],
+            v: vec![R::ZERO; heads * chunk * attention.value_dim],
+            z: memory.waiting_z.clone(),
+            scores: vec![R::ZERO; chunk],
+        };
+        let values = memory.waiting_v.chunks(heads * attention.value_dim);
+        for (k, v) in memory.waiting_k.chunks(heads * encoded).zip(values) {
+            assert!(waiting.len + 1 < chunk, "more tokens wait than fit a chunk of {chunk}");
+            waiting.push(attention, k, v);
         }
+        waiting
     }
-}
 
-fn output<R: FastMath>(
-    attention: &LinearAttention<R>,
-    memory: &Memory<R>,
-    head: usize,
-    q: &Token<R>,
-    out: &mut [R],
-) {
-    let (heads, encoded, v) = (attention.heads, attention.encoded_dim(), attention.value_dim);
-    let query = &q.encoded[head * encoded..][..encoded];
-    out.fill(R::ZERO);
-    let waiting = memory.waiting_k.chunks(heads * encoded).zip(memory.waiting_v.chunks(heads * v));
-    for (k, values) in waiting {
-        axpy(dot(query, &k[head * encoded..][..encoded]), &values[head * v..][..v], out);
+    fn push(&mut self, attention: &LinearAttention<R>, k: &[R], v: &[R]) {
+        let (chunk, width) = (attention.chunk, attention.value_dim);
+        for (column, &k) in self.k.chunks_mut(chunk).zip(k) {
+            column[self.len] = k;
+        }
+        for (rows, v) in self.v.chunks_mut(chunk * width).zip(v.chunks(width)) {
+            rows[self.len * width..][..width].copy_from_slice(v);
+        }
+        self.len += 1;
     }
-    let state = &memory.state.s[head * encoded * v..][..encoded * v];
-    query.iter().zip(state.chunks(v)).for_each(|(&q, row)| axpy(q, row, out));
-    let z = attention.normalizer_dim();
-    if z > 0 {
-        let f = &q.summed(attention.normalizer)[head * z..][..z];
-        let sum = dot(f, &memory.state.z[head * z..][..z]) + dot(f, &memory.waiting_z[head * z..][..z]);
-        let (divisor, _) = attention.divisor(sum);
-        out.iter_mut().for_each(|x| *x = *x / divisor);
-    }
-}
 
-fn fold<R: FastMath>(attention: &LinearAttention<R>, memory: &mut Memory<R>) {
-    let (heads, encoded, v) = (attention.heads, attention.encoded_dim(), attention.value_dim);
-    let n = memory.waiting_k.len() / (heads * encoded);
-    if n == 0 {
-        return;
+    /// Keys `[n, H, K']` and values `[n, H, V]`, as they came.
+    fn tokens(&self, attention: &LinearAttention<R>) -> (Vec<R>, Vec<R>) {
+        let (chunk, width) = (attention.chunk, attention.value_dim);
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for i in 0..self.len {
+            keys.extend(self.k.chunks(chunk).map(|column| column[i]));
+            self.v
+                .chunks(chunk * width)
+                .for_each(|rows| values.extend_from_slice(&rows[i * width..][..width]));
+        }
+        (keys, values)
     }
-    for head in 0..heads {
-        let keys = Mat::strided(&memory.waiting_k[head * encoded..], n, encoded, heads * encoded);
-        let values = Mat::strided(&memory.waiting_v[head * v..], n, v, heads * v);
-        let state = &mut memory.state.s[head * encoded * v..][..encoded * v];
-        matmul(state, Into::Accumulate, keys.t(), values);
+
+    /// Adds the waiting tokens to a state.
+    fn fold(&self, attention: &LinearAttention<R>, state: &mut State<R>) {
+        let (chunk, encoded, width) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
+        if self.len == 0 {
+            return;
+        }
+        let heads = self.k.chunks(encoded * chunk).zip(self.v.chunks(chunk * width));
+        for ((k, v), s) in heads.zip(state.s.chunks_mut(encoded * width)) {
+            let keys = Mat::strided(k, encoded, self.len, chunk);
+            matmul(s, Into::Accumulate, keys, Mat::new(v, self.len, width));
+        }
+        axpy(R::ONE, &self.z, &mut state.z);
     }
-    axpy(R::ONE, &memory.waiting_z, &mut memory.state.z);
-    memory.waiting_k.clear();
-    memory.waiting_v.clear();
-    memory.waiting_z.fill(R::ZERO);
 }

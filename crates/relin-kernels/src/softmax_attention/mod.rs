@@ -3,6 +3,7 @@
 //! `out_i = Σ_j softmax_j(scale · q_i·k_j) v_j` over the keys `j` that query `i` may see.
 
 mod backward;
+mod cost;
 pub mod naive;
 mod tiled;
 

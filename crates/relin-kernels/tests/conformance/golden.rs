@@ -72,7 +72,9 @@ fn encode_vjp(config: &LrpeConfig, offset: i64, x: &[f64], d_out: &[f64]) -> Vec
     let mut d_x = vec![f64::NAN; x.len()];
     for (at, (d_x, (x, d_out))) in d_x.chunks_mut(K).zip(x.chunks(K).zip(d_out.chunks(K))).enumerate() {
         let position = offset + (at / H % T) as i64;
-        encoder.vjp(Side::Query, at % H, position, x, d_out, d_x, &mut []);
+        let mut encoded = vec![f64::NAN; d_out.len()];
+        encoder.encode(Side::Query, at % H, position, x, &mut encoded);
+        encoder.vjp(Side::Query, at % H, position, x, &encoded, d_out, d_x, &mut []);
     }
     d_x
 }

@@ -145,7 +145,10 @@ fn encodings_alone() {
                 };
                 let mut d_x = vec![f64::NAN; x.len()];
                 let mut d_params = vec![0.0; params.len()];
-                encoding.bind(&params).vjp(side, head, position, &x, &weights, &mut d_x, &mut d_params);
+                let encoder = encoding.bind(&params);
+                let mut encoded = vec![f64::NAN; weights.len()];
+                encoder.encode(side, head, position, &x, &mut encoded);
+                encoder.vjp(side, head, position, &x, &encoded, &weights, &mut d_x, &mut d_params);
                 let what = format!("{name}, head {head}");
                 check(&what, &d_x, &normals::<f64>(3, x.len()), 1e-4, |by| value(&params, &moved(&x, by)));
                 for i in 0..params.len() {

@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
     /// What every layer remembers.
     pub fn memories(&self) -> Vec<LayerMemory> {
         let memory = |layer: &Layer| match layer {
-            Layer::Linear(recurrent) => LayerMemory::Linear(recurrent.memory().clone()),
+            Layer::Linear(recurrent) => LayerMemory::Linear(recurrent.memory()),
             Layer::Softmax(cache) => LayerMemory::Softmax { k: cache.k.clone(), v: cache.v.clone() },
         };
         self.layers.iter().map(memory).collect()

@@ -74,9 +74,10 @@ impl Kernel<2> for Operator {
         let encoder = self.encoding.bind(params.data);
         let run = |at: usize| {
             let x = rows(x.data, [time, heads, width], at / heads, at % heads);
+            let encoded = rows(output.data, [time, heads, output.shape[3]], at / heads, at % heads);
             let grad = rows(grad.data, [time, heads, output.shape[3]], at / heads, at % heads);
             let (mut d_x, mut d_params) = (vec![0.0; x.len()], vec![0.0; params.data.len()]);
-            encoder.vjp(self.side, at % heads, self.offset, &x, &grad, &mut d_x, &mut d_params);
+            encoder.vjp(self.side, at % heads, self.offset, &x, &encoded, &grad, &mut d_x, &mut d_params);
             (d_x, d_params)
         };
         let parts: Vec<(Vec<f32>, Vec<f64>)> = (0..batch * heads).into_par_iter().map(run).collect();

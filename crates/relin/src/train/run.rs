@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use relin_kernels::rng::Rng;
 
 use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
+use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
 use crate::data::{Corpus, DataError};
 use crate::eval::score;
 use crate::hub::{self, HubError, TOKENIZER_FILE, WEIGHTS_FILE, write_weights};
-use crate::model::{CausalLm, LossOptions, ModelError, count_parameters, named_tensors};
+use crate::model::{CausalLm, ModelError, count_parameters, named_tensors};
 use crate::recipe::{Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -105,9 +105,7 @@ struct Run {
     fingerprint: String,
     out: PathBuf,
     corpus: Corpus,
-    /// `None` only while an update replaces it.
-    model: Option<CausalLm>,
-    optimizer: Optimizer,
+    learner: Learner,
     parameters: usize,
     progress: Progress,
     metrics: MetricsLog,
@@ -155,18 +153,13 @@ impl Run {
             first_step: progress.step,
             last_report: (Instant::now(), progress.step),
             out: out.into(),
-            model: Some(model),
+            learner: Learner::resume(model, optimizer),
             recipe,
             fingerprint,
             corpus,
-            optimizer,
             progress,
             metrics,
         })
-    }
-
-    fn model(&self) -> &CausalLm {
-        self.model.as_ref().expect("only an update takes the model out")
     }
 
     fn targets_per_update(&self) -> usize {
@@ -185,43 +178,12 @@ impl Run {
     }
 
     fn update(&mut self) -> Result<(), TrainError> {
-        let (train, context) = (self.recipe.train.clone(), self.recipe.data.context);
+        let (train, context) = (&self.recipe.train, self.recipe.data.context);
         let step = self.progress.step + 1;
-        let mut loss = 0.0;
-        for micro in 0..train.gradient_accumulation {
-            let batch = self.corpus.training.training_batch(
-                train.seed,
-                step as u64,
-                micro,
-                train.batch_size,
-                context,
-            )?;
-            let options = LossOptions {
-                dropout: train.dropout,
-                rng: Rng::new(train.seed, (step * train.gradient_accumulation + micro) as u64),
-                checkpointing: train.gradient_checkpointing,
-            };
-            let (ids, shape) = (batch.inputs, [batch.rows, batch.length]);
-            let mut result = self.model().loss(ids.clone(), batch.targets, shape, options);
-            if !result.value.is_finite() {
-                let inside = self.model().valid().first_not_finite(ids, shape);
-                let place =
-                    inside.map_or_else(|| "the loss".into(), |place| format!("the output of {place}"));
-                return Err(TrainError::Diverged { step, place });
-            }
-            loss += result.value / train.gradient_accumulation as f64;
-            let model = self.model.as_ref().expect("only an update takes the model out");
-            self.optimizer.accumulate(model, &mut result.gradients);
-        }
-        let model = self.model.take().expect("only an update takes the model out");
-        match self.optimizer.update(model, &train, train.learning_rate(step)) {
-            Ok(model) => self.model = Some(model),
-            Err((model, broken)) => {
-                self.model = Some(model);
-                let place = format!("the gradient of {}", broken.parameter);
-                return Err(TrainError::Diverged { step, place });
-            }
-        }
+        let training = &self.corpus.training;
+        let batch =
+            |micro| Ok(training.training_batch(train.seed, step as u64, micro, train.batch_size, context)?);
+        let loss = self.learner.update(train, step, batch)?;
         self.progress.step = step;
         self.progress.pending_loss += loss;
         self.progress.pending_updates += 1;
@@ -255,12 +217,12 @@ impl Run {
         let windows =
             self.corpus.validation.evaluation_windows(self.recipe.data.context, train.batch_size)?;
         let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
-        let scores = score(&self.model().valid(), &self.corpus.tokenizer, windows.take(batches));
+        let scores = score(&self.learner.model().valid(), &self.corpus.tokenizer, windows.take(batches));
         let event = Eval { step: self.progress.step, valid_loss: scores.loss(), valid_accuracy: None };
         self.board.scalars(event.step, &[("loss/validation", event.valid_loss)])?;
         if self.progress.best_loss.is_none_or(|best| event.valid_loss < best) {
             self.progress.best_loss = Some(event.valid_loss);
-            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.model()))?;
+            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.learner.model()))?;
         }
         observer.eval(&event);
         self.metrics.write(&Event::Eval(event))?;
@@ -272,10 +234,17 @@ impl Run {
     fn save(&mut self) -> Result<(), TrainError> {
         self.progress.seconds = self.seconds();
         if self.progress.best_loss.is_none() {
-            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.model()))?;
+            write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.learner.model()))?;
         }
         let keep = self.recipe.train.keep_checkpoints;
-        Ok(state::save(&self.out, &self.fingerprint, &self.progress, self.model(), &self.optimizer, keep)?)
+        Ok(state::save(
+            &self.out,
+            &self.fingerprint,
+            &self.progress,
+            self.learner.model(),
+            self.learner.optimizer(),
+            keep,
+        )?)
     }
 
     fn finish(mut self) -> Result<Outcome, TrainError> {

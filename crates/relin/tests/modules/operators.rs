@@ -188,8 +188,9 @@ fn encodings() {
             let (position, head) = (offset + (row / heads % time) as i64, row % heads);
             let x = wide(&x[row * k..][..k]);
             let dy = wide(&dy[row * encoded..][..encoded]);
-            encoder.encode(Side::Key, head, position, &x, &mut out[row * encoded..][..encoded]);
-            encoder.vjp(Side::Key, head, position, &x, &dy, &mut dx[row * k..][..k], &mut d_params);
+            let out = &mut out[row * encoded..][..encoded];
+            encoder.encode(Side::Key, head, position, &x, out);
+            encoder.vjp(Side::Key, head, position, &x, out, &dy, &mut dx[row * k..][..k], &mut d_params);
         }
 
         let (input, parameters) = (leaf(&x, [batch, time, heads, k]), leaf(&params, [params.len()]));

@@ -5,9 +5,11 @@ use std::f64::consts::{PI, TAU};
 
 use super::config::{Basis, LrpeConfig};
 use crate::encoding::{EncodingError, Place};
-use crate::matmul::{Into, Mat, matmul};
+use crate::matmul::{Into, Mat, matmul, matmul_strided};
 use crate::real::Real;
+use crate::reduce::sum2;
 use crate::rng::Rng;
+use crate::simd::dispatch;
 
 /// One head's P, without the values of learned reflections.
 #[derive(Clone, Debug)]
@@ -107,62 +109,88 @@ pub(super) enum Bound<R> {
 }
 
 impl<R: Real> Bound<R> {
-    /// `out = P x` for each row.
-    pub(super) fn apply(&self, k: usize, x: &[R], out: &mut [R]) {
+    /// `out = P x` for each row, at the start of rows that begin `stride` elements apart.
+    pub(super) fn apply(&self, k: usize, x: &[R], stride: usize, out: &mut [R]) {
+        let rows = x.chunks(k).zip(out.chunks_mut(stride));
         match self {
-            Self::Identity => out.copy_from_slice(x),
+            Self::Identity => rows.for_each(|(x, out)| out[..k].copy_from_slice(x)),
             Self::Permutation(order) => {
-                for (out, x) in out.chunks_mut(k).zip(x.chunks(k)) {
+                for (x, out) in rows {
                     out.iter_mut().zip(order).for_each(|(out, &i)| *out = x[i]);
                 }
             }
             Self::Reflections(reflectors) => {
-                out.copy_from_slice(x);
-                reflectors.iter().for_each(|r| out.chunks_mut(k).for_each(|row| reflect(&r.unit, row)));
+                rows.for_each(|(x, out)| out[..k].copy_from_slice(x));
+                reflectors.iter().for_each(|r| reflect(&r.unit, stride, out));
             }
             Self::Dense(matrix) => {
                 let (rows, width) = (x.len() / k, matrix.len() / k);
-                matmul(out, Into::Overwrite, Mat::new(x, rows, k), Mat::new(matrix, width, k).t());
+                let (x, p) = (Mat::new(x, rows, k), Mat::new(matrix, width, k));
+                matmul_strided(out, stride, Into::Overwrite, x, p.t());
             }
         }
     }
 
-    /// `d_x = P^T d_out`; learned reflections add their gradient to `d_vectors`.
-    pub(super) fn vjp(&self, k: usize, x: &[R], d_out: &[R], d_x: &mut [R], d_vectors: Option<&mut [f64]>) {
-        match self {
-            Self::Identity => d_x.copy_from_slice(d_out),
-            Self::Permutation(order) => {
-                for (d_x, d_out) in d_x.chunks_mut(k).zip(d_out.chunks(k)) {
-                    order.iter().zip(d_out).for_each(|(&i, &d)| d_x[i] = d);
+    /// `d = P^T d` for each row, in place, for a real P; learned reflections add their gradient to `d_vectors`.
+    pub(super) fn vjp(&self, k: usize, x: &[R], d: &mut [R], d_vectors: Option<&mut [f64]>) {
+        match (self, d_vectors) {
+            (Self::Identity, _) => {}
+            (Self::Permutation(order), _) => {
+                let mut row = vec![R::ZERO; k];
+                for d in d.chunks_mut(k) {
+                    row.copy_from_slice(d);
+                    order.iter().zip(&row).for_each(|(&i, &value)| d[i] = value);
                 }
             }
-            Self::Reflections(reflectors) => {
-                d_x.copy_from_slice(d_out);
-                match d_vectors {
-                    None => reflectors
-                        .iter()
-                        .rev()
-                        .for_each(|r| d_x.chunks_mut(k).for_each(|row| reflect(&r.unit, row))),
-                    Some(d_vectors) => reflections_vjp(reflectors, k, x, d_x, d_vectors),
-                }
+            (Self::Reflections(reflectors), None) => {
+                reflectors.iter().rev().for_each(|r| reflect(&r.unit, k, d));
             }
-            Self::Dense(matrix) => {
-                let width = matrix.len() / k;
-                let rows = d_out.len() / width;
-                matmul(d_x, Into::Overwrite, Mat::new(d_out, rows, width), Mat::new(matrix, width, k));
+            (Self::Reflections(reflectors), Some(d_vectors)) => {
+                reflections_vjp(reflectors, k, x, d, d_vectors);
+            }
+            (Self::Dense(_), _) => {
+                let d_out = d.to_vec();
+                self.dense_vjp(k, &d_out, d);
             }
         }
+    }
+
+    /// `d_x = P^T d_out` for a dense P, real or complex.
+    pub(super) fn dense_vjp(&self, k: usize, d_out: &[R], d_x: &mut [R]) {
+        let Self::Dense(matrix) = self else { unreachable!("only dense bases are complex") };
+        let (rows, width) = (d_x.len() / k, matrix.len() / k);
+        matmul(d_x, Into::Overwrite, Mat::new(d_out, rows, width), Mat::new(matrix, width, k));
     }
 }
 
-/// `row ← row − 2 u (u·row)`.
-fn reflect<R: Real>(unit: &[R], row: &mut [R]) {
+/// `row ← row − 2 u (u·row)` for the first elements of rows that begin `stride` elements apart.
+fn reflect<R: Real>(unit: &[R], stride: usize, rows: &mut [R]) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_mut(stride) {
+                reflect_row(unit, row);
+            }
+        },
+    );
+}
+
+#[inline(always)]
+fn reflect_row<R: Real>(unit: &[R], row: &mut [R]) {
     let twice = dot(unit, row) + dot(unit, row);
-    row.iter_mut().zip(unit).for_each(|(x, &u)| *x -= twice * u);
+    for (x, &u) in row.iter_mut().zip(unit) {
+        *x -= twice * u;
+    }
 }
 
+#[inline(always)]
 fn dot<R: Real>(a: &[R], b: &[R]) -> R {
-    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
+    sum2(
+        a,
+        b,
+        #[inline(always)]
+        |a, b| a * b,
+    )
 }
 
 /// Reverse sweep through `H_m ⋯ H_1`, row by row, with each reflection's input recomputed.
@@ -181,7 +209,7 @@ fn reflections_vjp<R: Real>(
         let mut current = x.to_vec();
         for (r, input) in reflectors.iter().zip(inputs.chunks_mut(k)) {
             input.copy_from_slice(&current);
-            reflect(&r.unit, &mut current);
+            reflect_row(&r.unit, &mut current);
         }
         for (m, r) in reflectors.iter().enumerate().rev() {
             let (input, d_unit) = (&inputs[m * k..][..k], &mut d_units[m * k..][..k]);
@@ -189,7 +217,7 @@ fn reflections_vjp<R: Real>(
             for i in 0..k {
                 d_unit[i] -= 2.0 * (ux * d[i].to_f64() + ud * input[i].to_f64());
             }
-            reflect(&r.unit, d);
+            reflect_row(&r.unit, d);
         }
     }
     for ((r, d_unit), d_vector) in reflectors.iter().zip(d_units.chunks(k)).zip(d_vectors.chunks_mut(k)) {

@@ -24,7 +24,7 @@ use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
 use crate::rng::Rng;
 use angles::{Angles, geometric};
-use lambda::Lambda;
+use lambda::{Lambda, Turn, gather_phases, permute, permute_back, rotate, spread_phases, theta_gradient};
 
 /// Streams of the seed: what is drawn for P is independent of what is drawn for Λ.
 const BASIS_STREAM: u64 = 1;
@@ -51,7 +51,7 @@ struct Head {
 #[derive(Clone, Debug)]
 enum Core {
     Phase { theta: Vec<f64> },
-    Rotation { theta: Vec<f64>, pairs: Vec<(usize, usize)> },
+    Rotation { theta: Vec<f64>, pairs: Pairs },
     Power { cycles: Cycles },
 }
 
@@ -78,9 +78,7 @@ impl Lrpe {
             let theta = theta[head * frequencies..][..frequencies].to_vec();
             let core = match config.family {
                 Family::Unitary => Core::Phase { theta },
-                Family::Orthogonal => {
-                    Core::Rotation { theta, pairs: lambda::pairs(config.pairs, 2 * frequencies) }
-                }
+                Family::Orthogonal => Core::Rotation { theta, pairs: config.pairs },
                 Family::Permutation => {
                     Core::Power { cycles: cycles(config, k, Rng::new(config.seed, stream(CYCLE_STREAM)))? }
                 }
@@ -122,18 +120,14 @@ impl Lrpe {
         (row(thetas), row(vectors))
     }
 
-    fn lambda<R: Real>(&self, head: &Head, learned_theta: &[R]) -> Lambda {
-        let angles = |theta: &[f64]| {
-            Angles::new(match learned_theta {
-                [] => theta.to_vec(),
-                learned => learned.iter().map(|t| t.to_f64()).collect(),
-            })
+    fn lambda<L: Real, R: Real>(&self, head: &Head, learned_theta: &[L]) -> Lambda<R> {
+        let angles = |theta: &[f64]| match learned_theta {
+            [] => Angles::new(theta),
+            learned => Angles::new(&learned.iter().map(|t| t.to_f64()).collect::<Vec<_>>()),
         };
         match &head.core {
             Core::Phase { theta } => Lambda::Phase { angles: angles(theta) },
-            Core::Rotation { theta, pairs } => {
-                Lambda::Rotation { angles: angles(theta), pairs: pairs.clone() }
-            }
+            Core::Rotation { theta, pairs } => Lambda::Rotation { angles: angles(theta), pairs: *pairs },
             Core::Power { cycles } => Lambda::Power { cycles: cycles.clone() },
         }
     }
@@ -240,7 +234,7 @@ impl<R: Real> Encoding<R> for Lrpe {
         };
         Box::new(BoundLrpe {
             key_dim: self.key_dim,
-            inner_dim: if self.config.basis == Basis::Fourier { 2 * self.key_dim } else { self.key_dim },
+            complex: self.config.basis == Basis::Fourier,
             theta_len: self.initial_theta.len(),
             heads: self.heads.iter().enumerate().map(bind).collect(),
         })
@@ -251,7 +245,7 @@ impl<R: Real> Encoding<R> for Lrpe {
         let (theta, vectors) = self.split(params, self.sharer(head));
         let vectors: Vec<f64> = vectors.iter().map(|v| v.to_f64()).collect();
         let p = self.head(head).basis.dense(k, &vectors);
-        let (re, im) = self.lambda(self.head(head), theta).dense(k, lag);
+        let (re, im) = self.lambda::<R, f64>(self.head(head), theta).dense(k, lag);
         let (p_re, p_im) = p.split_at(k * k);
         let mut w = sandwich(p_re, &re, p_re, k);
         if !p_im.is_empty() {
@@ -279,8 +273,8 @@ fn add(into: &mut [f64], factor: f64, other: &[f64]) {
 #[derive(Debug)]
 struct BoundLrpe<R> {
     key_dim: usize,
-    /// Width between P and Λ: `2K` for a complex P.
-    inner_dim: usize,
+    /// True if P is complex: its result is then `2K` wide.
+    complex: bool,
     /// Scalars of the flat parameters that are angles; the rest are reflection vectors.
     theta_len: usize,
     heads: Vec<BoundHead<R>>,
@@ -289,7 +283,7 @@ struct BoundLrpe<R> {
 #[derive(Debug)]
 struct BoundHead<R> {
     basis: basis::Bound<R>,
-    lambda: Lambda,
+    lambda: Lambda<R>,
 }
 
 impl<R: Real> BoundLrpe<R> {
@@ -302,12 +296,27 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
     fn encode(&self, _side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
         let k = self.key_dim;
         let BoundHead { basis, lambda } = &self.heads[self.sharer(head)];
-        if matches!(basis, basis::Bound::Identity) {
-            return lambda.apply(k, position, x, out);
+        match lambda {
+            Lambda::Phase { angles } => {
+                basis.apply(k, x, 2 * k, out);
+                match self.complex {
+                    true => rotate(angles, Pairs::Half, Turn::Forward, position, 2 * k, out),
+                    false => spread_phases(angles, position, k, out),
+                }
+            }
+            Lambda::Rotation { angles, pairs } => {
+                basis.apply(k, x, k, out);
+                rotate(angles, *pairs, Turn::Forward, position, k, out);
+            }
+            Lambda::Power { cycles } if matches!(basis, basis::Bound::Identity) => {
+                permute(cycles, position, k, x, out);
+            }
+            Lambda::Power { cycles } => {
+                let mut inner = vec![R::ZERO; x.len()];
+                basis.apply(k, x, k, &mut inner);
+                permute(cycles, position, k, &inner, out);
+            }
         }
-        let mut inner = vec![R::ZERO; x.len() / k * self.inner_dim];
-        basis.apply(k, x, &mut inner);
-        lambda.apply(k, position, &inner, out);
     }
 
     fn vjp(
@@ -316,6 +325,7 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
         head: usize,
         position: i64,
         x: &[R],
+        encoded: &[R],
         d_out: &[R],
         d_x: &mut [R],
         d_params: &mut [f64],
@@ -323,13 +333,28 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
         let k = self.key_dim;
         let sharer = self.sharer(head);
         let BoundHead { basis, lambda } = &self.heads[sharer];
-        let mut inner = vec![R::ZERO; x.len() / k * self.inner_dim];
-        let mut d_inner = inner.clone();
-        basis.apply(k, x, &mut inner);
         let (d_thetas, d_vectors) = d_params.split_at_mut(self.theta_len);
-        let d_theta = gradient_row(d_thetas, self.heads.len(), sharer);
-        lambda.vjp(k, position, &inner, d_out, &mut d_inner, d_theta);
-        basis.vjp(k, x, &d_inner, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
+        if let Some(d_theta) = gradient_row(d_thetas, self.heads.len(), sharer) {
+            let (pairs, width) = match lambda {
+                Lambda::Rotation { pairs, .. } => (*pairs, k),
+                _ => (Pairs::Half, 2 * k),
+            };
+            theta_gradient(pairs, position, width, encoded, d_out, d_theta);
+        }
+        match lambda {
+            Lambda::Phase { angles } if self.complex => {
+                let mut d_inner = d_out.to_vec();
+                rotate(angles, Pairs::Half, Turn::Back, position, 2 * k, &mut d_inner);
+                return basis.dense_vjp(k, &d_inner, d_x);
+            }
+            Lambda::Phase { angles } => gather_phases(angles, position, k, d_out, d_x),
+            Lambda::Rotation { angles, pairs } => {
+                d_x.copy_from_slice(d_out);
+                rotate(angles, *pairs, Turn::Back, position, k, d_x);
+            }
+            Lambda::Power { cycles } => permute_back(cycles, position, k, d_out, d_x),
+        }
+        basis.vjp(k, x, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
     }
 }
 
