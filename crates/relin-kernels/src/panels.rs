@@ -1,76 +1,29 @@
 //! Products with a matrix that is reordered once and then multiplied many times, by all threads.
 //!
 //! `A B` is summed in registers for a few rows of A and a few dozen columns of B at once. B is cut into [`Panels`], so
-//! that those columns are read from one place after the other; A is read where it lies, by rows or by columns. What
-//! is added afterwards (bias, residual, the former content) joins when a block is written.
+//! that those columns are read from one place after the other and stay in the first cache level; A is read where it
+//! lies, by rows, or copied block by block if it lies by columns. What is added afterwards (bias, residual, the former
+//! content) joins when a block is written.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
-use crate::real::Real;
+use crate::simd::{Lanes, with_simd};
 
 /// Columns of a panel: four registers of AVX-512 in single precision.
 const WIDTH: usize = 64;
-
-/// A number of which the machine's registers hold several.
-pub trait Registers: Real {
-    /// A register.
-    type Register<S: Simd>: Copy;
-
-    /// A slice as whole registers, and what is left.
-    fn split<S: Simd>(x: &[Self]) -> (&[Self::Register<S>], &[Self]);
-
-    /// [`split`](Self::split) to write.
-    fn split_mut<S: Simd>(x: &mut [Self]) -> (&mut [Self::Register<S>], &mut [Self]);
-
-    /// The same number in every place.
-    fn splat<S: Simd>(simd: S, x: Self) -> Self::Register<S>;
-
-    /// `a b + c`, rounded once where the processor can.
-    fn mul_add<S: Simd>(
-        simd: S,
-        a: Self::Register<S>,
-        b: Self::Register<S>,
-        c: Self::Register<S>,
-    ) -> Self::Register<S>;
-}
-
-macro_rules! registers {
-    ($t:ty, $register:ident, $split:ident, $split_mut:ident, $splat:ident, $mul_add:ident) => {
-        impl Registers for $t {
-            type Register<S: Simd> = S::$register;
-
-            #[inline(always)]
-            fn split<S: Simd>(x: &[Self]) -> (&[S::$register], &[Self]) {
-                S::$split(x)
-            }
-
-            #[inline(always)]
-            fn split_mut<S: Simd>(x: &mut [Self]) -> (&mut [S::$register], &mut [Self]) {
-                S::$split_mut(x)
-            }
-
-            #[inline(always)]
-            fn splat<S: Simd>(simd: S, x: Self) -> S::$register {
-                simd.$splat(x)
-            }
-
-            #[inline(always)]
-            fn mul_add<S: Simd>(simd: S, a: S::$register, b: S::$register, c: S::$register) -> S::$register {
-                simd.$mul_add(a, b, c)
-            }
-        }
-    };
-}
-
-registers!(f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s);
-registers!(f64, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s);
+/// Blocks of rows of A that are copied at a time when A lies by columns.
+const BLOCKS: usize = 8;
+/// Bytes of a cache line: a register's worth of a panel shall not lie on two.
+const LINE: usize = 64;
 
 /// A matrix B of `inner` rows, cut into panels of columns: each is `[inner, WIDTH]`, the last padded with zeros.
 #[derive(Debug)]
-pub(crate) struct Panels<R: Real> {
+pub(crate) struct Panels<R: Lanes> {
     data: Buffer<R>,
+    /// Where the first aligned element lies.
+    start: usize,
     inner: usize,
     cols: usize,
 }
@@ -101,7 +54,7 @@ impl<R> Plus<'_, R> {
     pub const NOTHING: Self = Self::Rows { bias: None, residual: None };
 }
 
-impl<R: Registers> Panels<R> {
+impl<R: Lanes> Panels<R> {
     /// Of `b`, row-major, on all threads.
     pub fn of(b: &[R], inner: usize, cols: usize) -> Self {
         Self::cut(b, inner, cols, |panels| panels.into_par_iter().for_each(|(at, panel)| fill(panel, at, b, cols)))
@@ -121,11 +74,21 @@ impl<R: Registers> Panels<R> {
 
     fn cut<'b>(b: &[R], inner: usize, cols: usize, write: impl FnOnce(Vec<(usize, &mut [R])>)) -> Self {
         assert_eq!(b.len(), inner * cols, "{inner}x{cols} from {} elements", b.len());
-        let mut data = buffers::take(cols.div_ceil(WIDTH) * WIDTH * inner);
+        let len = cols.div_ceil(WIDTH) * WIDTH * inner;
+        let mut data: Buffer<R> = buffers::take(len + LINE);
+        let start = data.as_ptr().align_offset(LINE).min(LINE);
         if inner > 0 {
-            write(data.chunks_mut(inner * WIDTH).enumerate().collect());
+            write(data[start..][..len].chunks_mut(inner * WIDTH).enumerate().collect());
         }
-        Self { data, inner, cols }
+        Self { data, start, inner, cols }
+    }
+
+    fn count(&self) -> usize {
+        self.cols.div_ceil(WIDTH)
+    }
+
+    fn panel(&self, at: usize) -> &[R] {
+        &self.data[self.start + at * self.inner * WIDTH..][..self.inner * WIDTH]
     }
 
     /// `out = A B + plus` on this thread, A being as high as `out`, which is row-major.
@@ -142,11 +105,11 @@ impl<R: Registers> Panels<R> {
             assert!(bias.is_none_or(|bias| bias.len() == self.cols), "the bias is not as wide as the product");
             assert!(residual.is_none_or(|residual| residual.len() == out.len()), "the residual is of another size");
         }
-        pulp::Arch::new().dispatch(Product { panels: self, out, rows, a, plus });
+        with_simd(Product { panels: self, out, rows, a, plus });
     }
 }
 
-fn fill<R: Real>(panel: &mut [R], at: usize, b: &[R], cols: usize) {
+fn fill<R: Lanes>(panel: &mut [R], at: usize, b: &[R], cols: usize) {
     let width = WIDTH.min(cols - at * WIDTH);
     for (row, b) in panel.chunks_exact_mut(WIDTH).zip(b.chunks_exact(cols)) {
         row[..width].copy_from_slice(&b[at * WIDTH..][..width]);
@@ -154,18 +117,22 @@ fn fill<R: Real>(panel: &mut [R], at: usize, b: &[R], cols: usize) {
     }
 }
 
-fn fill_transposed<R: Real>(panel: &mut [R], at: usize, b: &[R], inner: usize) {
+/// Rows of the source are read a cache line at a time.
+fn fill_transposed<R: Lanes>(panel: &mut [R], at: usize, b: &[R], inner: usize) {
     let b = &b[at * WIDTH * inner..];
-    let width = WIDTH.min(b.len() / inner);
-    for (k, row) in panel.chunks_exact_mut(WIDTH).enumerate() {
-        for (j, value) in row[..width].iter_mut().enumerate() {
-            *value = b[j * inner + k];
+    let run = LINE / size_of::<R>();
+    for (block, panel) in panel.chunks_mut(run * WIDTH).enumerate() {
+        let rows = panel.len() / WIDTH;
+        for j in 0..WIDTH {
+            match b.get(j * inner + block * run..).filter(|b| b.len() >= rows) {
+                Some(b) => (0..rows).for_each(|k| panel[k * WIDTH + j] = b[k]),
+                None => (0..rows).for_each(|k| panel[k * WIDTH + j] = R::ZERO),
+            }
         }
-        row[width..].fill(R::ZERO);
     }
 }
 
-struct Product<'a, 'b, R: Real> {
+struct Product<'a, 'b, R: Lanes> {
     panels: &'b Panels<R>,
     out: &'a mut [R],
     rows: usize,
@@ -173,119 +140,147 @@ struct Product<'a, 'b, R: Real> {
     plus: Plus<'b, R>,
 }
 
-impl<R: Registers> WithSimd for Product<'_, '_, R> {
+impl<R: Lanes> WithSimd for Product<'_, '_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let inner = self.panels.inner;
-        for at in 0..self.panels.cols.div_ceil(WIDTH) {
-            let panel = &self.panels.data[at * inner * WIDTH..][..inner * WIDTH];
-            let panel = R::split::<S>(panel).0;
-            let mut row = 0;
-            while row + 6 <= self.rows {
-                self.block::<S, 6>(simd, panel, at * WIDTH, row);
-                row += 6;
-            }
-            if row + 4 <= self.rows {
-                self.block::<S, 4>(simd, panel, at * WIDTH, row);
-                row += 4;
-            }
-            if row + 2 <= self.rows {
-                self.block::<S, 2>(simd, panel, at * WIDTH, row);
-                row += 2;
-            }
-            if row < self.rows {
-                self.block::<S, 1>(simd, panel, at * WIDTH, row);
-            }
-        }
+    fn with_simd<S: Simd>(self, simd: S) {
+        // As many accumulators as the registers hold beside a row of B and a factor.
+        if S::REGISTER_COUNT >= 32 { self.run::<S, 6, 4>(simd) } else { self.run::<S, 6, 2>(simd) }
     }
 }
 
-impl<R: Registers> Product<'_, '_, R> {
-    /// `M` rows of the product with one panel.
+impl<R: Lanes> Product<'_, '_, R> {
     #[inline(always)]
-    fn block<S: Simd, const M: usize>(&mut self, simd: S, panel: &[R::Register<S>], col: usize, row: usize) {
-        let mut tile = [[R::ZERO; WIDTH]; M];
-        // As many accumulators as the registers hold beside a row of B and a factor.
-        if S::REGISTER_COUNT >= 32 {
-            self.sums::<S, M, 4>(simd, &mut tile, panel, row);
-        } else {
-            self.sums::<S, M, 2>(simd, &mut tile, panel, row);
-        }
-        let width = WIDTH.min(self.panels.cols - col);
-        for (i, tile) in tile.iter().enumerate() {
-            let from = (row + i) * self.panels.cols + col;
-            self.write(from, col, &tile[..width]);
+    fn run<S: Simd, const M: usize, const V: usize>(mut self, simd: S) {
+        match self.a {
+            Left::Rows(a) => self.by_rows::<S, M, V>(simd, a),
+            Left::Columns(a) => self.by_columns::<S, M, V>(simd, a),
         }
     }
 
     #[inline(always)]
-    fn write(&mut self, from: usize, col: usize, sums: &[R]) {
-        let out = &mut self.out[from..][..sums.len()];
-        let Plus::Rows { bias, residual } = self.plus else {
-            return out.iter_mut().zip(sums).for_each(|(out, &sum)| *out += sum);
-        };
-        let bias = bias.map(|bias| &bias[col..][..sums.len()]);
-        let residual = residual.map(|residual| &residual[from..][..sums.len()]);
-        let pairs = out.iter_mut().zip(sums);
-        match (bias, residual) {
-            (None, None) => out.copy_from_slice(sums),
-            (Some(bias), None) => pairs.zip(bias).for_each(|((out, &sum), &b)| *out = sum + b),
-            (None, Some(residual)) => pairs.zip(residual).for_each(|((out, &sum), &r)| *out = sum + r),
-            (Some(bias), Some(residual)) => {
-                pairs.zip(bias.iter().zip(residual)).for_each(|((out, &sum), (&b, &r))| *out = sum + b + r);
+    fn by_rows<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, a: &[R]) {
+        let inner = self.panels.inner;
+        for at in 0..self.panels.count() {
+            for row in (0..self.rows).step_by(M) {
+                let last = self.rows - 1;
+                let rows: [&[R]; M] = std::array::from_fn(|i| &a[(row + i).min(last) * inner..][..inner]);
+                self.block::<S, M, V>(
+                    simd,
+                    at,
+                    row,
+                    #[inline(always)]
+                    |k| std::array::from_fn(|i| rows[i][k]),
+                );
             }
         }
     }
 
+    /// A few dozen columns of `a`, which are rows of A, are copied so that each `M` of them lie side by side.
     #[inline(always)]
-    fn sums<S: Simd, const M: usize, const V: usize>(
-        &self,
-        simd: S,
-        tile: &mut [[R; WIDTH]; M],
-        panel: &[R::Register<S>],
-        row: usize,
-    ) {
-        let in_row = R::split::<S>(&tile[0]).0.len();
-        for first in (0..in_row).step_by(V) {
-            let sums = match self.a {
-                Left::Rows(a) => {
-                    let inner = self.panels.inner;
-                    let rows: [&[R]; M] = std::array::from_fn(|i| &a[(row + i) * inner..][..inner]);
-                    let factor = #[inline(always)]
-                    |k: usize| std::array::from_fn(|i| rows[i][k]);
-                    sum_products::<R, S, M, V>(simd, panel, in_row, first, factor)
+    fn by_columns<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, a: &[R]) {
+        let inner = self.panels.inner;
+        let mut group: Buffer<R> = buffers::take(BLOCKS * M * inner);
+        for first in (0..self.rows).step_by(BLOCKS * M) {
+            let width = (self.rows - first).min(BLOCKS * M);
+            for (k, row) in a.chunks_exact(self.rows).enumerate() {
+                let (whole, rest) = row[first..][..width].as_chunks::<M>();
+                for (block, x) in whole.iter().enumerate() {
+                    group[(block * inner + k) * M..][..M].copy_from_slice(x);
                 }
-                Left::Columns(a) => {
-                    let (height, rows) = (self.rows, row);
-                    let factor = #[inline(always)]
-                    |k: usize| {
-                        let column = &a[k * height + rows..][..M];
-                        std::array::from_fn(|i| column[i])
-                    };
-                    sum_products::<R, S, M, V>(simd, panel, in_row, first, factor)
+                if !rest.is_empty() {
+                    let place = &mut group[(whole.len() * inner + k) * M..][..M];
+                    place[..rest.len()].copy_from_slice(rest);
+                    place[rest.len()..].fill(R::ZERO);
+                }
+            }
+            for at in 0..self.panels.count() {
+                for block in 0..width.div_ceil(M) {
+                    let a = &group[block * inner * M..][..inner * M].as_chunks::<M>().0[..inner];
+                    self.block::<S, M, V>(
+                        simd,
+                        at,
+                        first + block * M,
+                        #[inline(always)]
+                        |k| a[k],
+                    );
+                }
+            }
+        }
+    }
+
+    /// At most `M` rows of the product with one panel.
+    #[inline(always)]
+    fn block<S: Simd, const M: usize, const V: usize>(
+        &mut self,
+        simd: S,
+        at: usize,
+        row: usize,
+        factors: impl Fn(usize) -> [R; M],
+    ) {
+        let inner = self.panels.inner;
+        for first in (0..WIDTH).step_by(V * R::lanes::<S>()) {
+            let sums =
+                sum_products::<R, S, M, V>(simd, self.panels.panel(at), inner, first, &factors);
+            for (i, sums) in sums.into_iter().enumerate().take(self.rows - row) {
+                for (j, sum) in sums.into_iter().enumerate() {
+                    self.write(simd, row + i, at * WIDTH + first + j * R::lanes::<S>(), sum);
+                }
+            }
+        }
+    }
+
+    /// Writes a register of sums, what is added to it included.
+    #[inline(always)]
+    fn write<S: Simd>(&mut self, simd: S, row: usize, col: usize, sum: R::Vector<S>) {
+        let (cols, lanes) = (self.panels.cols, R::lanes::<S>());
+        if col + lanes > cols {
+            return self.write_rest::<S>(row, col, sum);
+        }
+        let at = row * cols + col;
+        let out = &mut self.out[at..][..lanes];
+        let sum = match self.plus {
+            Plus::Itself => R::add_lanes(simd, sum, R::load::<S>(out)),
+            Plus::Rows { bias, residual } => {
+                let sum = bias.map_or(sum, |bias| R::add_lanes(simd, sum, R::load::<S>(&bias[col..][..lanes])));
+                residual.map_or(sum, |x| R::add_lanes(simd, sum, R::load::<S>(&x[at..][..lanes])))
+            }
+        };
+        R::store::<S>(out, sum);
+    }
+
+    /// [`write`](Self::write) of a register that hangs over the edge, or lies beyond it.
+    #[inline(never)]
+    fn write_rest<S: Simd>(&mut self, row: usize, col: usize, sum: R::Vector<S>) {
+        let cols = self.panels.cols;
+        let mut sums = [R::ZERO; WIDTH];
+        R::store::<S>(&mut sums[..R::lanes::<S>()], sum);
+        for (col, &sum) in (col..cols).zip(&sums) {
+            let at = row * cols + col;
+            self.out[at] = match self.plus {
+                Plus::Itself => self.out[at] + sum,
+                Plus::Rows { bias, residual } => {
+                    sum + bias.map_or(R::ZERO, |bias| bias[col]) + residual.map_or(R::ZERO, |x| x[at])
                 }
             };
-            for (tile, sums) in tile.iter_mut().zip(sums) {
-                R::split_mut::<S>(tile).0[first..][..V].copy_from_slice(&sums);
-            }
         }
     }
 }
 
 /// `Σ_k factors(k) ⊗ b_k`, with `b_k` the registers from `first` on of the panel's row k.
 #[inline(always)]
-fn sum_products<R: Registers, S: Simd, const M: usize, const V: usize>(
+fn sum_products<R: Lanes, S: Simd, const M: usize, const V: usize>(
     simd: S,
-    panel: &[R::Register<S>],
-    in_row: usize,
+    panel: &[R],
+    inner: usize,
     first: usize,
     factors: impl Fn(usize) -> [R; M],
-) -> [[R::Register<S>; V]; M] {
+) -> [[R::Vector<S>; V]; M] {
+    let lanes = R::lanes::<S>();
     let mut sums = [[R::splat(simd, R::ZERO); V]; M];
-    for (k, b) in panel.chunks_exact(in_row).enumerate() {
-        let b: [R::Register<S>; V] = std::array::from_fn(|j| b[first + j]);
+    for (k, b) in (0..inner).zip(panel.chunks_exact(WIDTH)) {
+        let b: [R::Vector<S>; V] = std::array::from_fn(#[inline(always)] |j| R::load::<S>(&b[first + j * lanes..][..lanes]));
         let factors = factors(k);
         for i in 0..M {
             let factor = R::splat(simd, factors[i]);
@@ -353,14 +348,15 @@ mod tests {
 #[cfg(test)]
 #[test]
 fn speed() {
-    for (m,k,n) in [(256,256,1024),(256,1024,256),(256,256,256),(512,256,512),(1024,1024,1024)] {
+    for (m,k,n) in [(256,256,1024),(256,1024,256),(256,256,256),(512,256,512),(1024,256,256),(1024,1024,1024)] {
         let a = vec![1.0f32; m*k]; let b = vec![1.0f32; k*n]; let mut c = vec![0.0f32; m*n];
         let p = Panels::of_serial(&b, k, n);
         let mut best = [f64::MAX; 4];
         for _ in 0..40 { for w in 0..4 {
             let t = std::time::Instant::now();
             match w { 0 => p.product(&mut c, Left::Rows(&a), Plus::NOTHING), 1 => p.product(&mut c, Left::Columns(&a), Plus::Itself),
-             2 => crate::matmul::matmul(&mut c, crate::matmul::Into::Overwrite, crate::matmul::Mat::new(&a, m, k), crate::matmul::Mat::new(&b, k, n)), _ => drop(Panels::of_serial(&b, k, n)) }
+             2 if std::env::var("TR").is_ok() => crate::matmul::matmul(&mut c, crate::matmul::Into::Accumulate, crate::matmul::Mat::new(&a, k, m).t(), crate::matmul::Mat::new(&b, k, n)),
+            2 => crate::matmul::matmul(&mut c, crate::matmul::Into::Overwrite, crate::matmul::Mat::new(&a, m, k), crate::matmul::Mat::new(&b, k, n)), _ => drop(Panels::of_serial(&b, k, n)) }
             best[w] = best[w].min(t.elapsed().as_secs_f64());
         } }
         println!("{m} {k} {n}: {:?} pack/product {:.3}", best[..3].iter().map(|b| (2.0*(m*k*n) as f64 / b * 1e-9) as u32).collect::<Vec<_>>(), best[3]/best[0]);
