@@ -7,13 +7,13 @@ use crate::activation::Activation;
 use crate::buffers::{self, Buffer};
 use crate::fast_math::FastMath;
 use crate::linear::{
-    Linear, LinearBackward, LinearGradients, LinearSums, NormedRows, ROWS, add, each, norm_gradients,
+    Linear, LinearBackward, LinearForward, LinearGradients, LinearSums, NormedRows, ROWS, add, each, norm_gradients,
     rows_per_thread,
 };
 use crate::matmul::Into;
 use crate::norm::{Norm, NormGradients};
 use crate::real::Real;
-use crate::simd::dispatch;
+use crate::simd::{Lanes, dispatch};
 
 /// `y = [x +] f(n W_up + b_up) W_down + b_down` with `n` the normed x; gated, `f(n W_gate + b_gate) ∘ (n W_up + b_up)`
 /// takes the place of `f(…)`.
@@ -75,10 +75,13 @@ impl<R: FastMath> FeedForward<'_, R> {
         let run = rows_per_thread(x.len() / self.up.inputs);
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
         let tasks = y.chunks_mut(width).zip(inner.chunks_mut(inner_width)).zip(x.chunks(width));
-        each(tasks.collect(), |((y, inner), x)| self.forward_run(y, inner, x));
+        let rows = x.len() / self.up.inputs;
+        let gate = self.gate.as_ref().map(|gate| gate.forward(rows));
+        let layers = Forward { gate, up: self.up.forward(rows), down: self.down.forward(rows) };
+        each(tasks.collect(), |((y, inner), x)| self.forward_run(&layers, y, inner, x));
     }
 
-    fn forward_run(&self, y: &mut [R], inner: &mut [R], x: &[R]) {
+    fn forward_run(&self, layers: &Forward<'_, R>, y: &mut [R], inner: &mut [R], x: &[R]) {
         let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
         let mut normed = NormedRows::new(self.norm.as_ref());
         let mut hidden = buffers::take(self.up.outputs * ROWS.min(x.len() / self.up.inputs));
@@ -87,16 +90,16 @@ impl<R: FastMath> FeedForward<'_, R> {
             let hidden = &mut hidden[..x.len() / self.up.inputs * self.up.outputs];
             let (up, gate) = inner.split_at_mut(hidden.len());
             let input = normed.forward(x);
-            self.up.forward_rows(up, input, None);
-            match &self.gate {
+            layers.up.rows(up, input, None);
+            match &layers.gate {
                 None => self.activation.forward(hidden, up),
                 Some(layer) => {
-                    layer.forward_rows(gate, input, None);
+                    layer.rows(gate, input, None);
                     self.activation.forward(hidden, gate);
                     multiply(hidden, up);
                 }
             }
-            self.down.forward_rows(y, hidden, self.residual.then_some(x));
+            layers.down.rows(y, hidden, self.residual.then_some(x));
         }
     }
 
@@ -132,8 +135,15 @@ impl<R: FastMath> FeedForward<'_, R> {
     }
 }
 
+/// The layers in their forward.
+struct Forward<'l, R: Lanes> {
+    gate: Option<LinearForward<'l, R>>,
+    up: LinearForward<'l, R>,
+    down: LinearForward<'l, R>,
+}
+
 /// The layers in their backward.
-struct Layers<'l, R: Real> {
+struct Layers<'l, R: Lanes> {
     part: &'l FeedForward<'l, R>,
     gate: Option<LinearBackward<'l, R>>,
     up: LinearBackward<'l, R>,
@@ -141,14 +151,14 @@ struct Layers<'l, R: Real> {
 }
 
 /// Gradients of parameters while rows are added.
-struct Sums<'l, R: Real> {
+struct Sums<'l, R: Lanes> {
     norm: Vec<[Vec<f64>; 2]>,
     gate: Option<LinearSums<'l, R>>,
     up: LinearSums<'l, R>,
     down: LinearSums<'l, R>,
 }
 
-impl<'l, R: Real> Sums<'l, R> {
+impl<'l, R: Lanes> Sums<'l, R> {
     fn new(layers: &Layers<'l, R>) -> Self {
         let gate = layers.gate.as_ref().map(LinearBackward::sums);
         Self {
@@ -314,7 +324,7 @@ mod tests {
             Self { parts, gated, residual, activation }
         }
 
-        fn layer<'a, R: Real>(&self, parts: &'a [Vec<R>; 9]) -> FeedForward<'a, R> {
+        fn layer<'a, R: Lanes>(&self, parts: &'a [Vec<R>; 9]) -> FeedForward<'a, R> {
             let norm = Norm {
                 kind: NormKind::Layer,
                 width: WIDTH,
@@ -362,7 +372,7 @@ mod tests {
             layer.norm.unwrap().forward(&mut n, &mut statistics, x);
             let product = |layer: &Linear<'_, f64>, x: &[f64]| {
                 let mut y = vec![0.0; x.len() / layer.inputs * layer.outputs];
-                layer.forward_rows(&mut y, x, None);
+                layer.forward(1).rows(&mut y, x, None);
                 y
             };
             let up = product(&layer.up, &n);
