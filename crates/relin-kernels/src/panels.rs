@@ -83,6 +83,16 @@ impl<R: Lanes> Panels<R> {
         Self { data, start, inner, cols }
     }
 
+    /// Rows of B.
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Columns of B.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
     fn count(&self) -> usize {
         self.cols.div_ceil(WIDTH)
     }
