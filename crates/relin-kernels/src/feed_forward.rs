@@ -4,16 +4,13 @@
 //! exists for one block of rows at a time. Only the inner layer's inputs to the activation are kept for the backward.
 
 use crate::activation::Activation;
-use crate::buffers::{self, Buffer};
+use crate::buffers;
 use crate::fast_math::FastMath;
-use crate::linear::{
-    Linear, LinearBackward, LinearForward, LinearGradients, LinearSums, NormedRows, ROWS, add, each, norm_gradients,
-    rows_per_thread,
-};
+use crate::linear::{Linear, LinearGradients, NormedRows, ROWS, add, each, norm_gradients, rows_per_thread};
 use crate::matmul::Into;
 use crate::norm::{Norm, NormGradients};
 use crate::real::Real;
-use crate::simd::{Lanes, dispatch};
+use crate::simd::dispatch;
 
 /// `y = [x +] f(n W_up + b_up) W_down + b_down` with `n` the normed x; gated, `f(n W_gate + b_gate) ∘ (n W_up + b_up)`
 /// takes the place of `f(…)`.
@@ -75,13 +72,10 @@ impl<R: FastMath> FeedForward<'_, R> {
         let run = rows_per_thread(x.len() / self.up.inputs);
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
         let tasks = y.chunks_mut(width).zip(inner.chunks_mut(inner_width)).zip(x.chunks(width));
-        let rows = x.len() / self.up.inputs;
-        let gate = self.gate.as_ref().map(|gate| gate.forward(rows));
-        let layers = Forward { gate, up: self.up.forward(rows), down: self.down.forward(rows) };
-        each(tasks.collect(), |((y, inner), x)| self.forward_run(&layers, y, inner, x));
+        each(tasks.collect(), |((y, inner), x)| self.forward_run(y, inner, x));
     }
 
-    fn forward_run(&self, layers: &Forward<'_, R>, y: &mut [R], inner: &mut [R], x: &[R]) {
+    fn forward_run(&self, y: &mut [R], inner: &mut [R], x: &[R]) {
         let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
         let mut normed = NormedRows::new(self.norm.as_ref());
         let mut hidden = buffers::take(self.up.outputs * ROWS.min(x.len() / self.up.inputs));
@@ -90,16 +84,16 @@ impl<R: FastMath> FeedForward<'_, R> {
             let hidden = &mut hidden[..x.len() / self.up.inputs * self.up.outputs];
             let (up, gate) = inner.split_at_mut(hidden.len());
             let input = normed.forward(x);
-            layers.up.rows(up, input, None);
-            match &layers.gate {
+            self.up.forward_rows(up, input, None);
+            match &self.gate {
                 None => self.activation.forward(hidden, up),
                 Some(layer) => {
-                    layer.rows(gate, input, None);
+                    layer.forward_rows(gate, input, None);
                     self.activation.forward(hidden, gate);
                     multiply(hidden, up);
                 }
             }
-            layers.down.rows(y, hidden, self.residual.then_some(x));
+            self.down.forward_rows(y, hidden, self.residual.then_some(x));
         }
     }
 
@@ -114,11 +108,28 @@ impl<R: FastMath> FeedForward<'_, R> {
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
         let inputs = dy.chunks(width).zip(inner.chunks(inner_width)).zip(x.chunks(width));
         let tasks = dx.chunks_mut(width).zip(inputs).collect();
-        let layers = Layers::new(self);
-        let runs = each(tasks, |(dx, ((dy, inner), x))| layers.run(dx, dy, inner, x));
-        let mut total = Sums::new(&layers);
-        runs.iter().for_each(|run| total.merge(run));
-        total.finish(self)
+        let mut runs = each(tasks, |(dx, ((dy, inner), x))| self.backward_run(dx, dy, inner, x)).into_iter();
+        let mut total = runs.next().unwrap_or_else(|| Run::new(self)).finish();
+        let mut norms = vec![total.3];
+        for run in runs {
+            let (gate, up, down, norm) = run.finish();
+            total.0.iter_mut().zip(&gate).for_each(|(sum, gate)| sum.merge(gate));
+            total.1.merge(&up);
+            total.2.merge(&down);
+            norms.push(norm);
+        }
+        let norm = norm_gradients(norms, self.norm.as_ref());
+        FeedForwardGradients { norm, gate: total.0, up: total.1, down: total.2 }
+    }
+
+    fn backward_run<'s>(&'s self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> Run<'s, R> {
+        let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
+        let mut run = Run::new(self);
+        let inputs = dy.chunks(block).zip(inner.chunks(inner_block)).zip(x.chunks(block));
+        for (dx, ((dy, inner), x)) in dx.chunks_mut(block).zip(inputs) {
+            run.backward(self, dx, dy, inner, x);
+        }
+        run
     }
 
     fn check(&self, x: usize, y: usize, inner: usize) {
@@ -135,124 +146,67 @@ impl<R: FastMath> FeedForward<'_, R> {
     }
 }
 
-/// The layers in their forward.
-struct Forward<'l, R: Lanes> {
-    gate: Option<LinearForward<'l, R>>,
-    up: LinearForward<'l, R>,
-    down: LinearForward<'l, R>,
+/// What one thread needs in the backward, and the sums it makes.
+struct Run<'n, R: Real> {
+    normed: NormedRows<'n, R>,
+    hidden: buffers::Buffer<R>,
+    d_hidden: buffers::Buffer<R>,
+    d_gate: buffers::Buffer<R>,
+    d_normed: buffers::Buffer<R>,
+    gate: Option<LinearGradients<R>>,
+    up: LinearGradients<R>,
+    down: LinearGradients<R>,
 }
 
-/// The layers in their backward.
-struct Layers<'l, R: Lanes> {
-    part: &'l FeedForward<'l, R>,
-    gate: Option<LinearBackward<'l, R>>,
-    up: LinearBackward<'l, R>,
-    down: LinearBackward<'l, R>,
-}
-
-/// Gradients of parameters while rows are added.
-struct Sums<'l, R: Lanes> {
-    norm: Vec<[Vec<f64>; 2]>,
-    gate: Option<LinearSums<'l, R>>,
-    up: LinearSums<'l, R>,
-    down: LinearSums<'l, R>,
-}
-
-impl<'l, R: Lanes> Sums<'l, R> {
-    fn new(layers: &Layers<'l, R>) -> Self {
-        let gate = layers.gate.as_ref().map(LinearBackward::sums);
+impl<'n, R: FastMath> Run<'n, R> {
+    fn new(layer: &'n FeedForward<'_, R>) -> Self {
+        let inner = ROWS * layer.up.outputs;
         Self {
-            norm: vec![NormedRows::new(layers.part.norm.as_ref()).sums()],
-            gate,
-            up: layers.up.sums(),
-            down: layers.down.sums(),
+            normed: NormedRows::new(layer.norm.as_ref()),
+            hidden: buffers::take(inner),
+            d_hidden: buffers::take(inner),
+            d_gate: buffers::take(if layer.gate.is_some() { inner } else { 0 }),
+            d_normed: buffers::take(ROWS * layer.up.inputs),
+            gate: layer.gate.as_ref().map(Linear::gradients),
+            up: layer.up.gradients(),
+            down: layer.down.gradients(),
         }
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.norm.extend(other.norm.iter().cloned());
-        self.gate.iter_mut().zip(&other.gate).for_each(|(sum, gate)| sum.merge(gate));
-        self.up.merge(&other.up);
-        self.down.merge(&other.down);
-    }
-
-    fn finish(self, part: &FeedForward<'_, R>) -> FeedForwardGradients<R> {
-        let norm = norm_gradients(self.norm, part.norm.as_ref());
-        let (gate, up, down) = (self.gate.map(LinearSums::finish), self.up.finish(), self.down.finish());
-        FeedForwardGradients { norm, gate, up, down }
-    }
-}
-
-/// What lies between the products of one block of rows.
-struct Block<R: Real> {
-    hidden: Buffer<R>,
-    d_hidden: Buffer<R>,
-    d_gate: Buffer<R>,
-    d_normed: Buffer<R>,
-}
-
-impl<'l, R: FastMath> Layers<'l, R> {
-    fn new(part: &'l FeedForward<'l, R>) -> Self {
-        let gate = part.gate.as_ref().map(Linear::backward);
-        Self { part, gate, up: part.up.backward(), down: part.down.backward() }
-    }
-
-    /// The rows of one thread.
-    fn run(&self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> Sums<'l, R> {
-        let (width, inner_width) = (ROWS * self.part.up.inputs, ROWS * self.part.up.outputs);
-        let mut block = Block {
-            hidden: buffers::take(inner_width),
-            d_hidden: buffers::take(inner_width),
-            d_gate: buffers::take(if self.gate.is_some() { inner_width } else { 0 }),
-            d_normed: buffers::take(width),
-        };
-        let (mut sums, mut normed) = (Sums::new(self), NormedRows::new(self.part.norm.as_ref()));
-        let inputs = dy.chunks(width).zip(inner.chunks(ROWS * self.part.inner())).zip(x.chunks(width));
-        for (dx, ((dy, inner), x)) in dx.chunks_mut(width).zip(inputs) {
-            self.rows(&mut block, &mut sums, &mut normed, dx, dy, inner, x);
-        }
-        sums.norm = vec![normed.sums()];
-        sums
-    }
-
-    fn rows(
-        &self,
-        block: &mut Block<R>,
-        sums: &mut Sums<'_, R>,
-        normed: &mut NormedRows<'_, R>,
-        dx: &mut [R],
-        dy: &[R],
-        inner: &[R],
-        x: &[R],
-    ) {
-        let (activation, len) = (self.part.activation, dx.len() / self.part.up.inputs * self.part.up.outputs);
+    fn backward(&mut self, layer: &FeedForward<'_, R>, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) {
+        let len = dx.len() / layer.up.inputs * layer.up.outputs;
         let (up, gate) = inner.split_at(len);
-        let (hidden, d_up) = (&mut block.hidden[..len], &mut block.d_hidden[..len]);
-        let d_normed = &mut block.d_normed[..dx.len()];
-        self.down.input_gradient(d_up, Into::Overwrite, dy);
-        let input = normed.forward(x);
-        let mode = match (&self.gate, &mut sums.gate) {
-            (Some(layer), Some(sums)) => {
-                let d_gate = &mut block.d_gate[..len];
-                product(d_gate, d_up, up);
-                activation.value_and_gradient(hidden, d_gate, gate);
+        let (hidden, d_up) = (&mut self.hidden[..len], &mut self.d_hidden[..len]);
+        let d_normed = &mut self.d_normed[..dx.len()];
+        layer.down.input_gradient(d_up, Into::Overwrite, dy);
+        let input = self.normed.forward(x);
+        let mode = match (&layer.gate, &mut self.gate) {
+            (Some(gate_layer), Some(gradients)) => {
+                let d_gate = &mut self.d_gate[..len];
+                product_gradient(d_gate, d_up, up);
+                layer.activation.value_and_gradient(hidden, d_gate, gate);
                 multiply_both(d_up, hidden, up);
-                sums.add_rows(input, d_gate);
-                layer.input_gradient(d_normed, Into::Overwrite, d_gate);
+                gradients.add_rows(input, d_gate, gate_layer);
+                gate_layer.input_gradient(d_normed, Into::Overwrite, d_gate);
                 Into::Accumulate
             }
             _ => {
-                activation.value_and_gradient(hidden, d_up, up);
+                layer.activation.value_and_gradient(hidden, d_up, up);
                 Into::Overwrite
             }
         };
-        sums.down.add_rows(hidden, dy);
-        sums.up.add_rows(input, d_up);
-        self.up.input_gradient(d_normed, mode, d_up);
-        normed.backward(dx, d_normed, x);
-        if self.part.residual {
+        self.down.add_rows(hidden, dy, &layer.down);
+        self.up.add_rows(input, d_up, &layer.up);
+        layer.up.input_gradient(d_normed, mode, d_up);
+        self.normed.backward(dx, d_normed, x);
+        if layer.residual {
             add(dx, dy);
         }
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn finish(self) -> (Option<LinearGradients<R>>, LinearGradients<R>, LinearGradients<R>, [Vec<f64>; 2]) {
+        (self.gate, self.up, self.down, self.normed.sums())
     }
 }
 
@@ -269,7 +223,7 @@ fn multiply<R: Real>(x: &mut [R], y: &[R]) {
 }
 
 /// `out = x y`.
-fn product<R: Real>(out: &mut [R], x: &[R], y: &[R]) {
+fn product_gradient<R: Real>(out: &mut [R], x: &[R], y: &[R]) {
     dispatch(
         #[inline(always)]
         || {
@@ -324,7 +278,7 @@ mod tests {
             Self { parts, gated, residual, activation }
         }
 
-        fn layer<'a, R: Lanes>(&self, parts: &'a [Vec<R>; 9]) -> FeedForward<'a, R> {
+        fn layer<'a, R: Real>(&self, parts: &'a [Vec<R>; 9]) -> FeedForward<'a, R> {
             let norm = Norm {
                 kind: NormKind::Layer,
                 width: WIDTH,
@@ -372,7 +326,7 @@ mod tests {
             layer.norm.unwrap().forward(&mut n, &mut statistics, x);
             let product = |layer: &Linear<'_, f64>, x: &[f64]| {
                 let mut y = vec![0.0; x.len() / layer.inputs * layer.outputs];
-                layer.forward(1).rows(&mut y, x, None);
+                layer.forward_rows(&mut y, x, None);
                 y
             };
             let up = product(&layer.up, &n);

@@ -18,11 +18,11 @@ pub mod encoding;
 pub mod fast_math;
 pub mod feature_map;
 pub mod feed_forward;
+mod gelu;
 pub mod linear;
 pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
-mod panels;
 mod parallel;
 pub mod real;
 mod reduce;
@@ -33,4 +33,3 @@ pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
 mod tiles;
-mod transpose;

@@ -10,12 +10,7 @@ use crate::buffers::{self, Buffer};
 use crate::matmul::{Into, Mat, matmul};
 use crate::norm::{Norm, NormGradients, RowStatistics};
 use crate::real::Real;
-use crate::panels::{Left, Panels, Plus};
-use crate::simd::{Lanes, dispatch};
-use crate::transpose::transpose;
-
-/// From so many rows on a weight is worth reordering.
-const MANY: usize = 48;
+use crate::simd::dispatch;
 
 /// Rows of a block.
 pub(crate) const ROWS: usize = 256;
@@ -45,7 +40,7 @@ pub struct LinearGradients<R: Real> {
     pub bias: Option<Vec<R>>,
 }
 
-impl<'a, R: Lanes> Linear<'a, R> {
+impl<'a, R: Real> Linear<'a, R> {
     /// # Panics
     /// If weight or bias have not the size that the widths give.
     pub fn new(weight: &'a [R], bias: Option<&'a [R]>, inputs: usize, outputs: usize) -> Self {
@@ -60,90 +55,62 @@ impl<'a, R: Lanes> Linear<'a, R> {
         Self { weight, bias, inputs, outputs }
     }
 
-    /// What the forward needs of this layer, for so many rows.
-    pub(crate) fn forward(&self, rows: usize) -> LinearForward<'_, R> {
-        let panels = (rows >= MANY).then(|| Panels::of(self.weight, self.inputs, self.outputs));
-        LinearForward { layer: self, panels }
+    fn weight(&self) -> Mat<'a, R> {
+        Mat::new(self.weight, self.inputs, self.outputs)
     }
 
-    /// What the gradient of the input needs of this layer.
-    pub(crate) fn backward(&self) -> LinearBackward<'_, R> {
-        let transposed = Panels::of_transposed(self.weight, self.outputs, self.inputs);
-        LinearBackward { layer: self, transposed }
-    }
-}
-
-/// A layer in its forward.
-#[derive(Debug)]
-pub(crate) struct LinearForward<'l, R: Lanes> {
-    layer: &'l Linear<'l, R>,
-    /// W, unless the rows are so few that reordering it costs more than it saves.
-    panels: Option<Panels<R>>,
-}
-
-impl<R: Lanes> LinearForward<'_, R> {
     /// Writes `x W + b`, plus `residual` if there is one, on this thread.
-    pub(crate) fn rows(&self, y: &mut [R], x: &[R], residual: Option<&[R]>) {
-        let Linear { weight, bias, inputs, outputs } = *self.layer;
-        if let Some(panels) = &self.panels {
-            return panels.product(y, Left::Rows(x), Plus::Rows { bias, residual });
-        }
-        let x = Mat::new(x, x.len() / inputs.max(1), inputs);
-        matmul(y, Into::Overwrite, x, Mat::new(weight, inputs, outputs));
-        if let Some(bias) = bias {
-            y.chunks_exact_mut(outputs.max(1)).for_each(|row| add(row, bias));
-        }
-        if let Some(residual) = residual {
-            add(y, residual);
-        }
+    pub(crate) fn forward_rows(&self, y: &mut [R], x: &[R], residual: Option<&[R]>) {
+        let mode = match (self.bias, residual) {
+            (None, None) => Into::Overwrite,
+            (None, Some(residual)) => {
+                y.copy_from_slice(residual);
+                Into::Accumulate
+            }
+            (Some(bias), None) => {
+                y.chunks_exact_mut(self.outputs.max(1)).for_each(|row| row.copy_from_slice(bias));
+                Into::Accumulate
+            }
+            (Some(bias), Some(residual)) => {
+                add_bias(y, residual, bias);
+                Into::Accumulate
+            }
+        };
+        matmul(y, mode, Mat::new(x, x.len() / self.inputs.max(1), self.inputs), self.weight());
     }
-}
 
-/// A layer in its backward.
-#[derive(Debug)]
-pub(crate) struct LinearBackward<'l, R: Lanes> {
-    layer: &'l Linear<'l, R>,
-    /// `Wᵀ`.
-    transposed: Panels<R>,
-}
-
-impl<'l, R: Lanes> LinearBackward<'l, R> {
     /// `dx = dy Wᵀ` or `dx += dy Wᵀ` on this thread.
     pub(crate) fn input_gradient(&self, dx: &mut [R], mode: Into, dy: &[R]) {
-        let plus = if mode == Into::Accumulate { Plus::Itself } else { Plus::NOTHING };
-        self.transposed.product(dx, Left::Rows(dy), plus);
+        matmul(dx, mode, Mat::new(dy, dy.len() / self.outputs.max(1), self.outputs), self.weight().t());
     }
 
     /// Gradients of no rows.
-    pub(crate) fn sums(&self) -> LinearSums<'l, R> {
-        let layer = self.layer;
-        let mut weight = buffers::take(layer.weight.len());
+    pub(crate) fn gradients(&self) -> LinearGradients<R> {
+        let mut weight = buffers::take(self.weight.len());
         weight.fill(R::ZERO);
-        LinearSums { layer, weight, bias: layer.bias.map(|bias| vec![R::ZERO; bias.len()]) }
+        LinearGradients { weight, bias: self.bias.map(|bias| vec![R::ZERO; bias.len()]) }
     }
 }
 
-/// A layer's gradients while rows are added.
-#[derive(Debug)]
-pub(crate) struct LinearSums<'l, R: Lanes> {
-    layer: &'l Linear<'l, R>,
-    /// `xᵀ dy`, or `dyᵀ x` if x is the narrower: the product reorders its second factor, which should be the smaller.
-    weight: Buffer<R>,
-    bias: Option<Vec<R>>,
+fn add_bias<R: Real>(y: &mut [R], residual: &[R], bias: &[R]) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for (y, residual) in y.chunks_exact_mut(bias.len()).zip(residual.chunks_exact(bias.len())) {
+                for ((y, &r), &b) in y.iter_mut().zip(residual).zip(bias) {
+                    *y = r + b;
+                }
+            }
+        },
+    );
 }
 
-impl<R: Lanes> LinearSums<'_, R> {
-    fn is_transposed(&self) -> bool {
-        self.layer.inputs < self.layer.outputs
-    }
-
+impl<R: Real> LinearGradients<R> {
     /// Adds what some rows give, on this thread.
-    pub(crate) fn add_rows(&mut self, x: &[R], dy: &[R]) {
-        let Linear { inputs, outputs, .. } = *self.layer;
-        let rows = dy.len() / outputs.max(1);
-        let (first, second, cols) = if self.is_transposed() { (dy, x, inputs) } else { (x, dy, outputs) };
-        let second = Panels::of_serial(second, rows, cols);
-        second.product(&mut self.weight, Left::Columns(first), Plus::Itself);
+    pub(crate) fn add_rows(&mut self, x: &[R], dy: &[R], linear: &Linear<'_, R>) {
+        let rows = dy.len() / linear.outputs.max(1);
+        let (x, dy_mat) = (Mat::new(x, rows, linear.inputs), Mat::new(dy, rows, linear.outputs));
+        matmul(&mut self.weight, Into::Accumulate, x.t(), dy_mat);
         if let Some(bias) = &mut self.bias {
             let mut sum = vec![R::ZERO; bias.len()];
             add_columns(&mut sum, dy);
@@ -151,23 +118,13 @@ impl<R: Lanes> LinearSums<'_, R> {
         }
     }
 
-    /// Adds the sums of another run of rows.
+    /// Adds the gradients of another run of rows.
     pub(crate) fn merge(&mut self, other: &Self) {
         let blocks = self.weight.par_chunks_mut(1 << 14).zip(other.weight.par_chunks(1 << 14));
         blocks.for_each(|(sum, part)| add(sum, part));
         if let (Some(sum), Some(part)) = (&mut self.bias, &other.bias) {
             add(sum, part);
         }
-    }
-
-    /// The gradients, the way the parameters lie.
-    pub(crate) fn finish(self) -> LinearGradients<R> {
-        if !self.is_transposed() {
-            return LinearGradients { weight: self.weight, bias: self.bias };
-        }
-        let mut weight = buffers::take(self.weight.len());
-        transpose(&mut weight, &self.weight, self.layer.outputs, self.layer.inputs);
-        LinearGradients { weight, bias: self.bias }
     }
 }
 
@@ -290,7 +247,7 @@ pub struct ProjectionGradients<R: Real, const P: usize> {
     pub layers: [LinearGradients<R>; P],
 }
 
-impl<R: Lanes, const P: usize> Projections<'_, R, P> {
+impl<R: Real, const P: usize> Projections<'_, R, P> {
     fn inputs(&self) -> usize {
         self.layers[0].inputs
     }
@@ -318,20 +275,18 @@ impl<R: Lanes, const P: usize> Projections<'_, R, P> {
             let residual = residual.map(|residual| &residual[from..][..y[0].len()]);
             (y, x, residual)
         });
-        let layers = self.layers.each_ref().map(|layer| layer.forward(rows));
-        each(tasks.collect(), |(y, x, residual)| self.forward_run(&layers, y, x, residual));
+        each(tasks.collect(), |(y, x, residual)| self.forward_run(y, x, residual));
     }
 
-    fn forward_run(&self, layers: &[LinearForward<'_, R>; P], y: [&mut [R]; P], x: &[R], residual: Option<&[R]>) {
+    fn forward_run(&self, y: [&mut [R]; P], x: &[R], residual: Option<&[R]>) {
         let mut normed = NormedRows::new(self.norm.as_ref());
         for (block, x) in x.chunks(ROWS * self.inputs()).enumerate() {
             let rows = x.len() / self.inputs();
             let x = normed.forward(x);
-            for (p, layer) in layers.iter().enumerate() {
-                let outputs = layer.layer.outputs;
-                let place = block * ROWS * outputs..(block * ROWS + rows) * outputs;
+            for (p, layer) in self.layers.iter().enumerate() {
+                let place = block * ROWS * layer.outputs..(block * ROWS + rows) * layer.outputs;
                 let residual = residual.filter(|_| p == 0).map(|residual| &residual[place.clone()]);
-                layer.rows(&mut y[p][place], x, residual);
+                layer.forward_rows(&mut y[p][place], x, residual);
             }
         }
     }
@@ -353,42 +308,36 @@ impl<R: Lanes, const P: usize> Projections<'_, R, P> {
             };
             (dx, std::array::from_fn(part), x)
         });
-        let layers = self.layers.each_ref().map(Linear::backward);
-        let runs = each(tasks.collect(), |(dx, dy, x)| self.backward_run(&layers, dx, dy, x));
-        let mut layers = layers.each_ref().map(LinearBackward::sums);
-        let mut norms = vec![NormedRows::new(self.norm.as_ref()).sums()];
+        let mut runs = each(tasks.collect(), |(dx, dy, x)| self.backward_run(dx, dy, x)).into_iter();
+        let Some((mut layers, norm)) = runs.next() else {
+            let norm = norm_gradients(vec![NormedRows::new(self.norm.as_ref()).sums()], self.norm.as_ref());
+            return ProjectionGradients { norm, layers: self.layers.each_ref().map(Linear::gradients) };
+        };
+        let mut norms = vec![norm];
         for (others, norm) in runs {
             layers.iter_mut().zip(&others).for_each(|(sum, other)| sum.merge(other));
             norms.push(norm);
         }
-        let norm = norm_gradients(norms, self.norm.as_ref());
-        ProjectionGradients { norm, layers: layers.map(LinearSums::finish) }
+        ProjectionGradients { norm: norm_gradients(norms, self.norm.as_ref()), layers }
     }
 
-    fn backward_run<'l>(
-        &self,
-        layers: &[LinearBackward<'l, R>; P],
-        dx: &mut [R],
-        dy: [&[R]; P],
-        x: &[R],
-    ) -> ([LinearSums<'l, R>; P], [Vec<f64>; 2]) {
+    fn backward_run(&self, dx: &mut [R], dy: [&[R]; P], x: &[R]) -> ([LinearGradients<R>; P], [Vec<f64>; 2]) {
         let mut normed = NormedRows::new(self.norm.as_ref());
-        let mut sums = layers.each_ref().map(LinearBackward::sums);
+        let mut gradients = self.layers.each_ref().map(Linear::gradients);
         let mut d_normed = buffers::take(ROWS * self.inputs());
         let block = ROWS * self.inputs();
         for (index, (dx, x)) in dx.chunks_mut(block).zip(x.chunks(block)).enumerate() {
             let (first, rows) = (index * ROWS, x.len() / self.inputs());
             let d_normed = &mut d_normed[..x.len()];
             let input = normed.forward(x);
-            for (p, layer) in layers.iter().enumerate() {
-                let outputs = layer.layer.outputs;
-                let dy = &dy[p][first * outputs..][..rows * outputs];
-                sums[p].add_rows(input, dy);
+            for (p, layer) in self.layers.iter().enumerate() {
+                let dy = &dy[p][first * layer.outputs..][..rows * layer.outputs];
+                gradients[p].add_rows(input, dy, layer);
                 layer.input_gradient(d_normed, if p == 0 { Into::Overwrite } else { Into::Accumulate }, dy);
             }
             normed.backward(dx, d_normed, x);
         }
-        (sums, normed.sums())
+        (gradients, normed.sums())
     }
 
     /// Number of rows, after checking that everything fits.
@@ -445,7 +394,7 @@ mod tests {
             Self { parts, rows, normed }
         }
 
-        fn layers<'a, R: Lanes>(&self, parts: &'a [Vec<R>; 8]) -> Projections<'a, R, 2> {
+        fn layers<'a, R: Real>(&self, parts: &'a [Vec<R>; 8]) -> Projections<'a, R, 2> {
             let norm = Norm {
                 kind: NormKind::Layer,
                 width: INPUTS,
@@ -461,14 +410,14 @@ mod tests {
             }
         }
 
-        fn forward<R: Lanes>(&self, parts: &[Vec<R>; 8]) -> [Vec<R>; 2] {
+        fn forward<R: Real>(&self, parts: &[Vec<R>; 8]) -> [Vec<R>; 2] {
             let mut y = OUTPUTS.map(|outputs| vec![R::NAN; self.rows * outputs]);
             self.layers(parts).forward(y.each_mut().map(|y| &mut **y), &parts[0], Some(&parts[7]));
             y
         }
 
         /// Gradients in the order of the parts, without the residual's.
-        fn backward<R: Lanes>(&self, parts: &[Vec<R>; 8], dy: [&[R]; 2]) -> Vec<Vec<R>> {
+        fn backward<R: Real>(&self, parts: &[Vec<R>; 8], dy: [&[R]; 2]) -> Vec<Vec<R>> {
             let mut dx = vec![R::NAN; parts[0].len()];
             let gradients = self.layers(parts).backward(&mut dx, dy, &parts[0]);
             let [first, second] = gradients.layers;
@@ -498,7 +447,7 @@ mod tests {
             let found_narrow = case.forward(&narrow);
             for (p, layer) in layers.layers.iter().enumerate() {
                 let mut y = vec![0.0; rows * layer.outputs];
-                matmul(&mut y, Into::Overwrite, Mat::new(&x, rows, INPUTS), Mat::new(layer.weight, INPUTS, layer.outputs));
+                matmul(&mut y, Into::Overwrite, Mat::new(&x, rows, INPUTS), layer.weight());
                 for (i, y) in y.iter_mut().enumerate() {
                     *y += case.parts[5 + p][i % layer.outputs] + if p == 0 { case.parts[7][i] } else { 0.0 };
                 }

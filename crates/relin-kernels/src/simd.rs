@@ -108,12 +108,6 @@ pub trait Lanes: Real + crate::tiles::TransposeBlocks {
     /// The same number in every lane.
     fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
 
-    /// The elements of a slice that fills a register.
-    fn load<S: Simd>(x: &[Self]) -> Self::Vector<S>;
-
-    /// Writes a register to a slice that it fills.
-    fn store<S: Simd>(x: &mut [Self], value: Self::Vector<S>);
-
     /// `a + b` in every lane.
     fn add_lanes<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
@@ -135,16 +129,6 @@ impl Lanes for f32 {
     }
 
     #[inline(always)]
-    fn load<S: Simd>(x: &[Self]) -> S::f32s {
-        S::as_simd_f32s(x).0[0]
-    }
-
-    #[inline(always)]
-    fn store<S: Simd>(x: &mut [Self], value: S::f32s) {
-        S::as_mut_simd_f32s(x).0[0] = value;
-    }
-
-    #[inline(always)]
     fn add_lanes<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
         simd.add_f32s(a, b)
     }
@@ -161,16 +145,6 @@ impl Lanes for f64 {
     #[inline(always)]
     fn splat<S: Simd>(simd: S, x: Self) -> S::f64s {
         simd.splat_f64s(x)
-    }
-
-    #[inline(always)]
-    fn load<S: Simd>(x: &[Self]) -> S::f64s {
-        S::as_simd_f64s(x).0[0]
-    }
-
-    #[inline(always)]
-    fn store<S: Simd>(x: &mut [Self], value: S::f64s) {
-        S::as_mut_simd_f64s(x).0[0] = value;
     }
 
     #[inline(always)]

@@ -9,8 +9,7 @@ use rayon::prelude::*;
 
 use super::{CrossEntropy, MeanLoss, TargetOutOfRange, mean_loss};
 use crate::fast_math::FastMath;
-use crate::buffers;
-use crate::panels::{Left, Panels, Plus};
+use crate::matmul::{Into, Mat, matmul};
 use crate::reduce::{map_sum, max};
 use crate::simd::dispatch;
 
@@ -81,15 +80,13 @@ impl CrossEntropy {
             return Ok(mean_loss(losses, counted.len()));
         }
         let factor = R::from_f64(1.0 / counted.len() as f64);
-        let layer = Layer::new(head);
-        let mut scratch = buffers::take(SLICE.min(counted.len()) * self.vocab);
+        let mut scratch = vec![R::ZERO; SLICE.min(counted.len()) * self.vocab];
         for tokens in counted.chunks(SLICE) {
             let slice = Slice::new(tokens, targets, head);
-            let scratch = &mut scratch[..tokens.len() * self.vocab];
-            let parts = slice.exponentials(scratch, &layer);
+            let parts = slice.exponentials(&mut scratch, head);
             let rows = slice.combine(losses, &parts, factor);
-            slice.weight_gradient(scratch, dweight, &parts, &rows, head.width, factor);
-            slice.hidden_gradient(dhidden, scratch, &layer);
+            slice.weight_gradient(&mut scratch, dweight, &parts, &rows, head.width, factor);
+            slice.hidden_gradient(dhidden, &scratch, head);
         }
         Ok(mean_loss(losses, counted.len()))
     }
@@ -104,28 +101,6 @@ impl CrossEntropy {
             ("dweight", dweight, weight),
         ] {
             assert_eq!(found, expected, "{name} has {found} elements, expected {expected}");
-        }
-    }
-}
-
-/// The output layer in blocks of classes, as its two products want them.
-struct Layer<R: FastMath> {
-    width: usize,
-    /// `weightᵀ` of each block, `[width, classes]`.
-    transposed: Vec<Panels<R>>,
-    /// The weight of each block, `[classes, width]`.
-    straight: Vec<Panels<R>>,
-}
-
-impl<R: FastMath> Layer<R> {
-    fn new(head: Head<'_, R>) -> Self {
-        let width = head.width;
-        let blocks = || head.weight.par_chunks(CLASSES * width);
-        let transposed = |block: &[R]| Panels::of_transposed(block, width, block.len() / width);
-        Self {
-            width,
-            transposed: blocks().map(transposed).collect(),
-            straight: blocks().map(|block| Panels::of_serial(block, block.len() / width, width)).collect(),
         }
     }
 }
@@ -145,12 +120,17 @@ impl<'a, R: FastMath> Slice<'a, R> {
     }
 
     /// Fills each block of `scratch` (`[classes of the block]` by row) with `e^(l − max)`; returns `[block][row]`.
-    fn exponentials(&self, scratch: &mut [R], layer: &Layer<R>) -> Vec<Vec<Part<R>>> {
-        let blocks = scratch.par_chunks_mut(CLASSES * self.rows()).zip(&layer.transposed).enumerate();
-        let of_block = |(block, (logits, weight)): (usize, (&mut [R], &Panels<R>))| {
-            weight.product(logits, Left::Rows(&self.hidden), Plus::NOTHING);
+    fn exponentials(&self, scratch: &mut [R], head: Head<'_, R>) -> Vec<Vec<Part<R>>> {
+        let rows = self.rows();
+        let weights = head.weight.par_chunks(CLASSES * head.width);
+        let blocks = scratch.par_chunks_mut(CLASSES * rows).zip(weights).enumerate();
+        let of_block = |(block, (logits, weight)): (usize, (&mut [R], &[R]))| {
+            let classes = weight.len() / head.width;
+            let (hidden, weight) =
+                (Mat::new(&self.hidden, rows, head.width), Mat::new(weight, classes, head.width));
+            matmul(logits, Into::Overwrite, hidden, weight.t());
             let in_block = |target: u32| (target as usize).wrapping_sub(block * CLASSES);
-            let rows = logits.chunks_exact_mut(weight.cols()).zip(&self.targets);
+            let rows = logits.chunks_exact_mut(classes).zip(&self.targets);
             rows.map(|(logits, &target)| exponential_row(logits, in_block(target))).collect()
         };
         blocks.map(of_block).collect()
@@ -179,7 +159,6 @@ impl<'a, R: FastMath> Slice<'a, R> {
         width: usize,
         factor: R,
     ) {
-        let hidden = Panels::of(&self.hidden, self.rows(), width);
         let blocks =
             scratch.par_chunks_mut(CLASSES * self.rows()).zip(dweight.par_chunks_mut(CLASSES * width));
         blocks.zip(parts).enumerate().for_each(|(block, ((dlogits, dweight), parts))| {
@@ -195,24 +174,24 @@ impl<'a, R: FastMath> Slice<'a, R> {
                     *d -= factor;
                 }
             }
-            hidden.product(dweight, Left::Columns(dlogits), Plus::Itself);
+            let hidden = Mat::new(&self.hidden, self.rows(), width);
+            matmul(dweight, Into::Accumulate, Mat::new(dlogits, self.rows(), classes).t(), hidden);
         });
     }
 
-    fn hidden_gradient(&self, dhidden: &mut [R], dlogits: &[R], layer: &Layer<R>) {
-        let width = layer.width;
-        let mut gathered = buffers::take(self.hidden.len());
-        gathered.par_chunks_mut(ROWS * width).enumerate().for_each(|(part, out)| {
-            out.fill(R::ZERO);
-            let rows = out.len() / width;
-            for (dlogits, weight) in dlogits.chunks(CLASSES * self.rows()).zip(&layer.straight) {
-                let classes = weight.inner();
-                let dlogits = &dlogits[part * ROWS * classes..][..rows * classes];
-                weight.product(out, Left::Rows(dlogits), Plus::Itself);
+    fn hidden_gradient(&self, dhidden: &mut [R], dlogits: &[R], head: Head<'_, R>) {
+        let mut gathered = vec![R::ZERO; self.hidden.len()];
+        gathered.par_chunks_mut(ROWS * head.width).enumerate().for_each(|(part, out)| {
+            let rows = out.len() / head.width;
+            let blocks = dlogits.chunks(CLASSES * self.rows()).zip(head.weight.chunks(CLASSES * head.width));
+            for (dlogits, weight) in blocks {
+                let classes = weight.len() / head.width;
+                let dlogits = Mat::new(&dlogits[part * ROWS * classes..], rows, classes);
+                matmul(out, Into::Accumulate, dlogits, Mat::new(weight, classes, head.width));
             }
         });
-        for (&token, row) in self.tokens.iter().zip(gathered.chunks_exact(width)) {
-            dhidden[token * width..][..width].copy_from_slice(row);
+        for (&token, row) in self.tokens.iter().zip(gathered.chunks_exact(head.width)) {
+            dhidden[token * head.width..][..head.width].copy_from_slice(row);
         }
     }
 }
@@ -239,7 +218,6 @@ fn exponential_row<R: FastMath>(logits: &mut [R], target: usize) -> Part<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matmul::{Into, Mat, matmul};
     use crate::testing::{assert_close, convert, normals, numeric_gradient};
 
     const IGNORE: u32 = u32::MAX;
