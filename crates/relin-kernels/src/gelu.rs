@@ -71,10 +71,10 @@ fn normal<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
     // Past 20 the exponential is 0, and ∞ would give NaN below.
     let z =
         simd.min_f32s(simd.mul_f32s(simd.abs_f32s(x), splat(std::f32::consts::FRAC_1_SQRT_2)), splat(20.0));
-    // One division serves t = 1 − 7.5/(z + 3.75) and the factor 1/(1 + 2z).
+    // One division serves t = (z − 3.75)/(z + 3.75) and the factor 1/(1 + 2z).
     let (shifted, twice) = (simd.add_f32s(z, splat(3.75)), simd.mul_add_e_f32s(z, splat(2.0), splat(1.0)));
     let inverse = simd.div_f32s(splat(1.0), simd.mul_f32s(shifted, twice));
-    let t = simd.mul_add_e_f32s(simd.mul_f32s(twice, inverse), splat(-7.5), splat(1.0));
+    let t = simd.mul_f32s(simd.sub_f32s(z, splat(3.75)), simd.mul_f32s(twice, inverse));
     let mut scaled = splat(ERFCX[0]);
     for coefficient in &ERFCX[1..] {
         scaled = simd.mul_add_e_f32s(scaled, t, splat(*coefficient));
