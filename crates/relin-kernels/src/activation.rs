@@ -1,6 +1,6 @@
 //! Pointwise nonlinearities, forward and backward.
 
-use crate::elementwise::{map, map2, value_and_gradient};
+use crate::elementwise::{map, map_blocks, map2, value_and_gradient};
 use crate::fast_math::FastMath;
 use crate::real::Real;
 
@@ -26,12 +26,7 @@ impl Activation {
     pub fn forward<R: FastMath>(self, out: &mut [R], x: &[R]) {
         // One loop per kind, so that the choice stays outside and each loop vectorises.
         match self {
-            Self::Gelu => map(
-                out,
-                x,
-                #[inline(always)]
-                |x| x * x.normal().0,
-            ),
+            Self::Gelu => map_blocks(out, x, R::gelu),
             Self::GeluTanh => map(
                 out,
                 x,
@@ -90,16 +85,7 @@ impl Activation {
     /// `y = f(x)` and `dy = f′(x) dy` of a few elements on this thread, which share most of their work.
     pub(crate) fn value_and_gradient<R: FastMath>(self, y: &mut [R], dy: &mut [R], x: &[R]) {
         match self {
-            Self::Gelu => value_and_gradient(
-                y,
-                dy,
-                x,
-                #[inline(always)]
-                |x| {
-                    let (cdf, pdf) = x.normal();
-                    (x * cdf, cdf + x * pdf)
-                },
-            ),
+            Self::Gelu => R::gelu_and_gradient(y, dy, x),
             Self::GeluTanh => value_and_gradient(
                 y,
                 dy,

@@ -23,6 +23,12 @@ pub(crate) fn map<R: Real>(out: &mut [R], x: &[R], f: impl Fn(R) -> R + Sync) {
     });
 }
 
+/// `f` on blocks of `out` and `x`.
+pub(crate) fn map_blocks<R: Real>(out: &mut [R], x: &[R], f: impl Fn(&mut [R], &[R]) + Sync) {
+    assert_eq!(out.len(), x.len(), "output has {} elements, input {}", out.len(), x.len());
+    out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(out, x)| f(out, x));
+}
+
 /// `out = f(x, y)`.
 pub(crate) fn map2<R: Real>(out: &mut [R], x: &[R], y: &[R], f: impl Fn(R, R) -> R + Sync) {
     assert_eq!(out.len(), x.len(), "output has {} elements, first input {}", out.len(), x.len());

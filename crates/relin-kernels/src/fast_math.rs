@@ -8,6 +8,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use crate::gelu::{Gelu, GeluAndGradient};
 use crate::simd::{Lanes, with_simd};
 
 /// Functions that cost a few vector instructions an element.
@@ -23,6 +24,12 @@ pub trait FastMath: Lanes {
 
     /// `x ≥ 0 ? x + 1 : e^x` for rows of `width` that begin `stride` apart in `x` and end to end in `out`.
     fn elu1_rows(width: usize, x: &[Self], stride: usize, out: &mut [Self]);
+
+    /// `out = x Φ(x)`, on this thread; lengths agree.
+    fn gelu(out: &mut [Self], x: &[Self]);
+
+    /// `y = x Φ(x)` and `dy = (Φ(x) + x φ(x)) dy`, on this thread; lengths agree.
+    fn gelu_and_gradient(y: &mut [Self], dy: &mut [Self], x: &[Self]);
 
     /// `σ(x) = 1/(1 + e^−x)`.
     #[inline(always)]
@@ -41,7 +48,7 @@ pub trait FastMath: Lanes {
 }
 
 const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
-const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
+pub(crate) const INV_SQRT_TAU: f64 = 0.398_942_280_401_432_7;
 
 impl FastMath for f32 {
     #[inline(always)]
@@ -61,6 +68,14 @@ impl FastMath for f32 {
 
     fn elu1_rows(width: usize, x: &[Self], stride: usize, out: &mut [Self]) {
         with_simd(Elu1Rows { width, x, stride, out });
+    }
+
+    fn gelu(out: &mut [Self], x: &[Self]) {
+        with_simd(Gelu { out, x });
+    }
+
+    fn gelu_and_gradient(y: &mut [Self], dy: &mut [Self], x: &[Self]) {
+        with_simd(GeluAndGradient { y, dy, x });
     }
 }
 
@@ -86,6 +101,18 @@ impl FastMath for f64 {
             for (out, &x) in out.iter_mut().zip(x) {
                 *out = if x >= 0.0 { x + 1.0 } else { x.exp() };
             }
+        }
+    }
+
+    fn gelu(out: &mut [Self], x: &[Self]) {
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = x * x.normal().0);
+    }
+
+    fn gelu_and_gradient(y: &mut [Self], dy: &mut [Self], x: &[Self]) {
+        for ((y, dy), &x) in y.iter_mut().zip(dy).zip(x) {
+            let (cdf, pdf) = x.normal();
+            *y = x * cdf;
+            *dy *= cdf + x * pdf;
         }
     }
 }
@@ -208,7 +235,7 @@ fn elu1_lanes<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 /// `e^x` as in [`exp_f32`] for `x < 0`; below −87.33, where the result would be denormal, the smallest normal number.
 /// What it gives for other x is of no use.
 #[inline(always)]
-fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+pub(crate) fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |value: f32| simd.splat_f32s(value);
     let x = simd.max_f32s(x, splat(-87.336_54));
     let rounded = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUNDER));
@@ -224,6 +251,22 @@ fn exp_of_negative<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(y), exponent))
 }
 
+/// Coefficients in `t`, from the highest power down, of `(1 + 2z) e^(z²) erfc z`: off by 1.3e-8.
+pub(crate) const ERFCX: [f32; 12] = [
+    -0.000_224_116_75,
+    0.000_396_307_61,
+    0.001_675_912_2,
+    -0.009_844_495,
+    0.028_409_252,
+    -0.058_646_859,
+    0.092_290_77,
+    -0.108_814_27,
+    0.082_278_42,
+    0.003_586_270_4,
+    -0.140_240_66,
+    1.237_512_6,
+];
+
 /// `erfc z` given `z ≥ 0` and `e^(−z²)`; the polynomial in `t` for `(1 + 2z) e^(z²) erfc z` is off by 1.3e-8.
 #[inline(always)]
 fn erfc_with_exp(z: f32, exp: f32) -> f32 {
@@ -232,18 +275,8 @@ fn erfc_with_exp(z: f32, exp: f32) -> f32 {
     let scaled = polynomial!(
         t,
         [
-            -0.000_224_116_75,
-            0.000_396_307_61,
-            0.001_675_912_2,
-            -0.009_844_495,
-            0.028_409_252,
-            -0.058_646_859,
-            0.092_290_77,
-            -0.108_814_27,
-            0.082_278_42,
-            0.003_586_270_4,
-            -0.140_240_66,
-            1.237_512_6,
+            ERFCX[0], ERFCX[1], ERFCX[2], ERFCX[3], ERFCX[4], ERFCX[5], ERFCX[6], ERFCX[7], ERFCX[8],
+            ERFCX[9], ERFCX[10], ERFCX[11],
         ]
     );
     exp * scaled / (1.0 + 2.0 * z)

@@ -18,6 +18,7 @@ pub mod encoding;
 pub mod fast_math;
 pub mod feature_map;
 pub mod feed_forward;
+mod gelu;
 pub mod inspect;
 pub mod linear;
 pub mod linear_attention;
