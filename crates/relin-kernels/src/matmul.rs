@@ -25,6 +25,12 @@ impl<'a, R: Real> Mat<'a, R> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// A row of a matrix that is not transposed.
+    pub(crate) fn row(&self, row: usize) -> &'a [R] {
+        debug_assert_eq!(self.col_stride, 1, "the elements of a row lie apart");
+        &self.data[row * self.row_stride..][..self.cols]
+    }
+
     /// The transpose, without moving anything.
     pub fn t(self) -> Self {
         Self {

@@ -47,6 +47,11 @@ fn recipes_that_contradict_themselves() {
         ("train.dropout=1.5", vec!["train.dropout", "1.5"]),
         ("train.schedule=cosin", vec!["cosin", "cosine"]),
         (
+            "model.position=alibi",
+            vec!["alibi", "adds a bias to the logits", "attention = \"softmax\"", "\"decay\""],
+        ),
+        ("model.position={ type = \"t5\" }", vec!["t5", "no product", "\"conv-spe\""]),
+        (
             "model.position={ type = \"lrpe\", family = \"orthogonal\", basis = \"fourier\" }",
             vec!["fourier", "unitary"],
         ),

@@ -69,6 +69,24 @@ fn train_tells_its_story_in_json_and_leaves_a_whole_folder() {
     }
 }
 
+/// Training, scoring and writing with a learned bias: its table is saved, and the session goes on where the whole ends.
+#[test]
+fn softmax_attention_with_a_bias() {
+    let bench = bench();
+    for position in ["t5", "{ type = \"shaw\", max_distance = 4 }", "alibi", "xpos"] {
+        let run = &position[..2].replace("{ ", "shaw");
+        let set = format!("model.position={position}");
+        let train =
+            ["train", "tiny.toml", "--out", run, "--json", "--quiet", "--set", "model.attention=softmax"];
+        let done = bench.relin(&[&train[..], &["--set", &set]].concat()).exits(0).json();
+        let loss = done.last().unwrap()["valid_loss"].as_f64().unwrap();
+        assert!(loss < 3.6, "{position}: {loss}");
+        let score = bench.relin(&["eval", run, "--json"]).exits(0).json();
+        assert!((score[0]["loss"].as_f64().unwrap() - loss).abs() < 1e-6, "{position}: {}", score[0]);
+        bench.relin(&["generate", run, "--prompt", "line 3", "--max-new-tokens", "8"]).exits(0);
+    }
+}
+
 #[test]
 fn a_moved_folder_scores_as_it_did() {
     let bench = bench();

@@ -3,7 +3,7 @@
 use super::effective::Effective;
 use super::measures::{RELATIVITY_LAGS, Relativity, SHIFTS, Symmetry, TOLERANCE};
 use super::normals;
-use crate::encoding::bias::Bias;
+use crate::encoding::bias::{Bias, Lags};
 use crate::rng::Rng;
 
 /// One head of a bias, with values for its parameters.
@@ -22,8 +22,10 @@ pub struct BiasHead<'a> {
 impl BiasHead<'_> {
     /// `b(q, lag)` for one query, whose position is `position`.
     pub fn at(&self, q: &[f64], position: i64, lag: i64) -> f64 {
-        let mut logit = [0.0];
-        self.bias.add(self.params, self.head, q, position, position + lag, &mut logit);
+        let scale = (self.key_dim as f64).powf(-0.5);
+        let q: Vec<f64> = q.iter().map(|x| scale * x).collect();
+        let (mut logit, lags) = ([0.0], Lags::new(position, 1, position + lag, 1));
+        self.bias.add(self.params, self.head, lags, &q, &mut logit);
         logit[0]
     }
 

@@ -1,12 +1,13 @@
 //! The backward in tiles: probabilities are recomputed from the scores and the saved log-sum-exp.
 //!
 //! With `p_ij = e^(s_ij − lse_i)` and `δ_i = dout_i·out_i`: `dv_j = Σ_i p_ij dout_i`,
-//! `ds_ij = p_ij (dout_i·v_j − δ_i)`, `dq_i = scale Σ_j ds_ij k_j`, `dk_j = scale Σ_i ds_ij q_i`.
+//! `ds_ij = p_ij (dout_i·v_j − δ_i)`, and without decay and bias `dq_i = scale Σ_j ds_ij k_j`, `dk_j = scale Σ_i ds_ij q_i`.
 //!
 //! One task takes one head of one segment, so that all five products are done once and summed in a fixed order.
 
 use rayon::prelude::*;
 
+use super::logits::BlockGradients;
 use super::tiled::{KEYS, QUERIES};
 use super::{AttentionError, Gradients, Inputs, Pair, SoftmaxAttention};
 use crate::fast_math::FastMath;
@@ -28,18 +29,19 @@ pub struct Saved<'a, R> {
     pub dout: &'a [R],
 }
 
-impl SoftmaxAttention {
-    /// Writes dq, dk and dv.
+impl<R: FastMath> SoftmaxAttention<R> {
+    /// Writes dq, dk, dv and the gradient of the bias's parameters.
     ///
     /// # Shapes
     /// As [`Inputs`], [`Saved`] and [`Gradients`] say.
     ///
     /// # Cost
-    /// `2 (3K + 2V)` FLOPs per visible pair and head; scratch memory of about twice the gradients.
+    /// `2 (3K + 2V)` FLOPs per visible pair and head, and what the bias adds; scratch memory of about twice the gradients, those
+    /// of the parameters once for each segment and head.
     ///
     /// # Errors
     /// If shapes or segments do not fit.
-    pub fn backward<R: FastMath>(
+    pub fn backward(
         &self,
         gradients: Gradients<'_, R>,
         inputs: Inputs<'_, R>,
@@ -48,7 +50,7 @@ impl SoftmaxAttention {
     ) -> Result<(), AttentionError> {
         let pairs = self.check(inputs, mask)?;
         let (query_tokens, key_tokens) = self.tokens(inputs);
-        let Gradients { dq, dk, dv } = gradients;
+        let Gradients { dq, dk, dv, d_params } = gradients;
         for (name, found, tokens, width) in [
             ("out", saved.out.len(), query_tokens, self.value_dim),
             ("lse", saved.lse.len(), query_tokens, 1),
@@ -59,6 +61,10 @@ impl SoftmaxAttention {
         ] {
             self.check_len(name, found, tokens, width)?;
         }
+        if d_params.len() != self.params {
+            let (expected, found) = (self.params, d_params.len());
+            return Err(AttentionError::Parameters { expected, found });
+        }
         let task = |index: usize| {
             let mut head = Head::new(self, pairs[index / self.heads], index % self.heads, inputs, saved);
             head.run();
@@ -68,16 +74,19 @@ impl SoftmaxAttention {
         self.interleave(dq, &heads, self.key_dim, |h| (h.pair.queries, &h.dq));
         self.interleave(dk, &heads, self.key_dim, |h| (h.pair.keys, &h.dk));
         self.interleave(dv, &heads, self.value_dim, |h| (h.pair.keys, &h.dv));
+        for (i, d) in d_params.iter_mut().enumerate() {
+            *d = R::from_f64(heads.iter().map(|head| head.d_params[i]).sum());
+        }
         Ok(())
     }
 
     /// Brings the heads' results back into token order.
-    fn interleave<'h, R: Real>(
+    fn interleave<'h>(
         &self,
         out: &mut [R],
-        heads: &'h [Head<R>],
+        heads: &'h [Head<'h, R>],
         width: usize,
-        part: impl Fn(&'h Head<R>) -> (Segment, &'h Vec<R>) + Sync,
+        part: impl Fn(&'h Head<'h, R>) -> (Segment, &'h Vec<R>) + Sync,
     ) {
         out.fill(R::ZERO);
         if out.is_empty() {
@@ -100,11 +109,11 @@ impl SoftmaxAttention {
 }
 
 /// One head of one pair of segments, its operands contiguous.
-struct Head<R> {
+struct Head<'a, R: Real> {
+    attention: &'a SoftmaxAttention<R>,
+    params: &'a [R],
     pair: Pair,
-    key_dim: usize,
-    value_dim: usize,
-    scale: R,
+    head: usize,
     /// Queries times the scale.
     q: Vec<R>,
     k: Vec<R>,
@@ -115,14 +124,15 @@ struct Head<R> {
     dq: Vec<R>,
     dk: Vec<R>,
     dv: Vec<R>,
+    d_params: Vec<f64>,
 }
 
-impl<R: FastMath> Head<R> {
+impl<'a, R: FastMath> Head<'a, R> {
     fn new(
-        attention: &SoftmaxAttention,
+        attention: &'a SoftmaxAttention<R>,
         pair: Pair,
         head: usize,
-        inputs: Inputs<'_, R>,
+        inputs: Inputs<'a, R>,
         saved: Saved<'_, R>,
     ) -> Self {
         let SoftmaxAttention { key_dim, value_dim, scale, .. } = *attention;
@@ -142,10 +152,10 @@ impl<R: FastMath> Head<R> {
             .collect();
         delta.resize(pair.queries.len, R::ZERO);
         Self {
+            attention,
+            params: inputs.params,
             pair,
-            key_dim,
-            value_dim,
-            scale,
+            head,
             q: gather(inputs.q, pair.queries, key_dim, scale),
             k: gather(inputs.k, pair.keys, key_dim, R::ONE),
             v: gather(inputs.v, pair.keys, value_dim, R::ONE),
@@ -155,6 +165,7 @@ impl<R: FastMath> Head<R> {
             dq: vec![R::ZERO; pair.queries.len * key_dim],
             dk: vec![R::ZERO; pair.keys.len * key_dim],
             dv: vec![R::ZERO; pair.keys.len * value_dim],
+            d_params: vec![0.0; inputs.params.len()],
         }
     }
 
@@ -167,26 +178,28 @@ impl<R: FastMath> Head<R> {
                 self.tile(&mut scratch, query, rows, key, KEYS.min(limit - key));
             }
         }
-        let scale = self.scale;
+        let scale = R::from_f64(self.attention.scale);
         self.dq.iter_mut().for_each(|d| *d *= scale);
         self.free_inputs();
     }
 
     fn tile(&mut self, [p, dp]: &mut [Vec<R>; 2], query: usize, rows: usize, key: usize, keys: usize) {
-        let (key_dim, value_dim) = (self.key_dim, self.value_dim);
-        let q = Mat::new(&self.q[query * key_dim..], rows, key_dim);
+        let SoftmaxAttention { key_dim, value_dim, .. } = *self.attention;
+        let (queries, key_rows) =
+            (query * key_dim..(query + rows) * key_dim, key * key_dim..(key + keys) * key_dim);
+        let k = Mat::new(&self.k[key_rows.clone()], keys, key_dim);
+        let block = self.pair.block(self.head, (query, &self.q[queries.clone()]), (key, k), (rows, keys));
         let dout = Mat::new(&self.dout[query * value_dim..], rows, value_dim);
-        let k = Mat::new(&self.k[key * key_dim..], keys, key_dim);
         let v = Mat::new(&self.v[key * value_dim..], keys, value_dim);
         let (p, dp) = (&mut p[..rows * keys], &mut dp[..rows * keys]);
-        matmul(p, Into::Overwrite, q, k.t());
+        self.attention.logits(p, block, self.params);
         matmul(dp, Into::Overwrite, dout, v.t());
         self.differentiate(p, dp, query, key, keys);
-        let (p, ds) = (Mat::new(p, rows, keys), Mat::new(dp, rows, keys));
         let dv = &mut self.dv[key * value_dim..][..keys * value_dim];
-        matmul(dv, Into::Accumulate, p.t(), dout);
-        matmul(&mut self.dk[key * key_dim..][..keys * key_dim], Into::Accumulate, ds.t(), q);
-        matmul(&mut self.dq[query * key_dim..][..rows * key_dim], Into::Accumulate, ds, k);
+        matmul(dv, Into::Accumulate, Mat::new(p, rows, keys).t(), dout);
+        let (dq, dk) = (&mut self.dq[queries], &mut self.dk[key_rows]);
+        let gradients = BlockGradients { dq, dk, d_params: &mut self.d_params };
+        self.attention.logits_vjp(dp, block, self.params, gradients);
     }
 
     /// Scores become probabilities, and dp becomes ds.

@@ -6,7 +6,9 @@
 
 use rayon::prelude::*;
 
+use super::logits::Block;
 use super::{AttentionError, Inputs, Pair, SoftmaxAttention};
+use crate::encoding::bias::Lags;
 use crate::fast_math::FastMath;
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
@@ -30,14 +32,28 @@ struct Tile<'a, R> {
     lse: &'a mut [R],
 }
 
-impl SoftmaxAttention {
+impl Pair {
+    /// Queries from number `first_query` on and keys from `first_key` on.
+    pub(super) fn block<'a, R>(
+        &self,
+        head: usize,
+        (first_query, q): (usize, &'a [R]),
+        (first_key, k): (usize, Mat<'a, R>),
+        (rows, keys): (usize, usize),
+    ) -> Block<'a, R> {
+        let lags = Lags::new(self.query_position(first_query), rows, self.key_position(first_key), keys);
+        Block { head, lags, causal: self.causal, q, k }
+    }
+}
+
+impl<R: FastMath> SoftmaxAttention<R> {
     /// Writes the outputs and, for the backward, each row's log-sum-exp.
     ///
     /// # Shapes
     /// out `[Nq, H, V]`, lse `[Nq, H]`.
     ///
     /// # Cost
-    /// `2 (K + V)` FLOPs per visible pair and head; memory for one tile per thread.
+    /// `2 (K + V)` FLOPs per visible pair and head, and what the bias adds; memory for one tile per thread.
     ///
     /// # Numerics
     /// Padding may hold anything, NaN included. A NaN at a key that only later queries see reaches the earlier
@@ -45,7 +61,7 @@ impl SoftmaxAttention {
     ///
     /// # Errors
     /// If shapes or segments do not fit.
-    pub fn forward<R: FastMath>(
+    pub fn forward(
         &self,
         out: &mut [R],
         lse: &mut [R],
@@ -61,12 +77,7 @@ impl SoftmaxAttention {
     }
 
     /// Cuts the outputs into tiles and clears what no segment covers.
-    fn tiles<'a, R: Real>(
-        &self,
-        mut out: &'a mut [R],
-        mut lse: &'a mut [R],
-        pairs: &[Pair],
-    ) -> Vec<Tile<'a, R>> {
+    fn tiles<'a>(&self, mut out: &'a mut [R], mut lse: &'a mut [R], pairs: &[Pair]) -> Vec<Tile<'a, R>> {
         let mut tiles = Vec::new();
         let mut position = 0;
         for &pair in pairs {
@@ -82,14 +93,14 @@ impl SoftmaxAttention {
     }
 
     /// Splits `tokens` tokens off the front of both slices.
-    fn take<'a, R>(&self, out: &mut &'a mut [R], lse: &mut &'a mut [R], tokens: usize) -> Rows<'a, R> {
+    fn take<'a>(&self, out: &mut &'a mut [R], lse: &mut &'a mut [R], tokens: usize) -> Rows<'a, R> {
         let (taken_out, rest_out) = std::mem::take(out).split_at_mut(tokens * self.heads * self.value_dim);
         let (taken_lse, rest_lse) = std::mem::take(lse).split_at_mut(tokens * self.heads);
         (*out, *lse) = (rest_out, rest_lse);
         Rows((taken_out, taken_lse))
     }
 
-    fn forward_tile<R: FastMath>(&self, tile: Tile<'_, R>, inputs: Inputs<'_, R>) {
+    fn forward_tile(&self, tile: Tile<'_, R>, inputs: Inputs<'_, R>) {
         let rows = tile.lse.len() / self.heads;
         let mut online = Online::new(rows, self.value_dim);
         let mut queries = vec![R::ZERO; rows * self.key_dim];
@@ -104,7 +115,9 @@ impl SoftmaxAttention {
                 let k = self.rows_of(inputs.k, start, keys, head, self.key_dim);
                 let v = self.rows_of(inputs.v, start, keys, head, self.value_dim);
                 let visible = |r: usize| tile.pair.visible(tile.first + r).saturating_sub(key).min(keys);
-                online.absorb(Mat::new(&queries, rows, self.key_dim), k, v, keys, visible);
+                let block = tile.pair.block(head, (tile.first, &queries), (key, k), (rows, keys));
+                self.logits(&mut online.scores[..rows * keys], block, inputs.params);
+                online.absorb(v, keys, visible);
             }
             for r in 0..rows {
                 let out = &mut tile.out[(r * self.heads + head) * self.value_dim..][..self.value_dim];
@@ -114,28 +127,13 @@ impl SoftmaxAttention {
     }
 
     /// Rows `start..start + count` of one head, in place.
-    fn rows_of<'a, R: Real>(
-        &self,
-        x: &'a [R],
-        start: usize,
-        count: usize,
-        head: usize,
-        width: usize,
-    ) -> Mat<'a, R> {
+    fn rows_of<'a>(&self, x: &'a [R], start: usize, count: usize, head: usize, width: usize) -> Mat<'a, R> {
         let begin = ((start * self.heads + head) * width).min(x.len());
         Mat::strided(&x[begin..], count, width, self.heads * width)
     }
 
     /// Copies one head's rows from token `start` on, times `scale`, until `out` is full.
-    pub(super) fn gather<R: Real>(
-        &self,
-        out: &mut [R],
-        x: &[R],
-        start: usize,
-        head: usize,
-        width: usize,
-        scale: R,
-    ) {
+    pub(super) fn gather(&self, out: &mut [R], x: &[R], start: usize, head: usize, width: usize, scale: R) {
         for (r, row) in out.chunks_exact_mut(width.max(1)).enumerate() {
             let x = &x[((start + r) * self.heads + head) * width..][..width];
             row.iter_mut().zip(x).for_each(|(o, &x)| *o = x * scale);
@@ -181,17 +179,9 @@ impl<R: FastMath> Online<R> {
         self.total.fill(R::ZERO);
     }
 
-    /// Adds a tile of keys, of which row `r` sees the first `visible(r)`.
-    fn absorb(
-        &mut self,
-        q: Mat<'_, R>,
-        k: Mat<'_, R>,
-        v: Mat<'_, R>,
-        keys: usize,
-        visible: impl Fn(usize) -> usize,
-    ) {
+    /// Adds a tile of keys, whose scores are there and of which row `r` sees the first `visible(r)`.
+    fn absorb(&mut self, v: Mat<'_, R>, keys: usize, visible: impl Fn(usize) -> usize) {
         let rows = self.max.len();
-        matmul(&mut self.scores[..rows * keys], Into::Overwrite, q, k.t());
         dispatch(
             #[inline(always)]
             || {

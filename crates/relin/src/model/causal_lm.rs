@@ -320,6 +320,7 @@ fn block(
         layer,
         kind,
         encoding: config.position.encoding(),
+        position_bias: config.position.bias(),
         output_norm: match config.output_norm() {
             OutputNorm::None => None,
             OutputNorm::Layer => Some(NormKind::Layer),

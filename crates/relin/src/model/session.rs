@@ -142,8 +142,7 @@ impl Layer {
                 attention.finish(Tensor::from_data(TensorData::new(out, shape), &device), None)
             }
             Self::Softmax(cache) => {
-                let width = attention.softmax().heads * attention.softmax().value_dim;
-                let offset = (cache.v.len() / width) as i64;
+                let offset = (cache.v.len() / shape[2]) as i64;
                 cache.attend(attention, x, offset)
             }
         }
@@ -170,12 +169,13 @@ impl Cache {
         self.k.extend(ops::to_vec(attention.position().forward(Side::Key, offset, k)));
         self.v.extend(ops::to_vec(v));
         let kernel = attention.softmax();
+        let parameters = ops::to_vec(attention.position().bias_parameters(&device).inner());
         let (seen, time) = (self.v.len() / (kernel.heads * kernel.value_dim), shape[1]);
         let (mut out, mut lse) = (vec![0.0; shape.iter().product()], vec![0.0; time * kernel.heads]);
         let queries = [Segment { start: 0, len: time, offset }];
         let keys = [Segment { start: 0, len: seen, offset: 0 }];
         let mask = Mask::Causal { queries: &queries, keys: &keys };
-        let inputs = Inputs { q: &q, k: &self.k, v: &self.v };
+        let inputs = Inputs { q: &q, k: &self.k, v: &self.v, params: &parameters };
         let result = kernel.forward(&mut out, &mut lse, inputs, mask);
         result.unwrap_or_else(|error| panic!("{error}"));
         attention.finish(Tensor::from_data(TensorData::new(out, shape), &device), None)

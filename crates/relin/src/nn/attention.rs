@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use relin_kernels::encoding::bias::BiasConfig;
 use relin_kernels::encoding::{EncodingConfig, EncodingError, Place, Side, Stage};
 use relin_kernels::feature_map::{BoundFeatureMap, FeatureMap};
 use relin_kernels::linear_attention::{LinearAttention, Normalizer};
@@ -30,7 +31,7 @@ pub enum Kind {
         /// `C`.
         chunk: usize,
     },
-    /// `exp(q·k / √K)`, O(T²); the encoding acts on q and k.
+    /// `exp(q·k / √K + b)`, O(T²); the encoding acts on q and k, or a bias b on their products.
     Softmax,
 }
 
@@ -47,6 +48,8 @@ pub struct AttentionConfig {
     pub kind: Kind,
     /// The relative encoding.
     pub encoding: EncodingConfig,
+    /// A bias in its stead; softmax attention only.
+    pub position_bias: Option<BiasConfig>,
     /// Norm of the heads' joined output, before the output projection.
     pub output_norm: Option<NormKind>,
     /// ε of that norm.
@@ -59,9 +62,9 @@ impl AttentionConfig {
     /// Builds the module.
     ///
     /// # Errors
-    /// If the encoding contradicts itself or the head size.
+    /// If the encoding contradicts itself or the head size, or linear attention is given a bias.
     pub fn init(&self, device: &Device) -> Result<Attention, EncodingError> {
-        let position = self.relative().init(device)?;
+        let position = self.relative()?.init(device)?;
         Ok(self.init_around(position, device))
     }
 
@@ -73,11 +76,14 @@ impl AttentionConfig {
         &self,
         device: &Device,
     ) -> Result<(Attention, Option<Param<Tensor<1>>>), EncodingError> {
-        let (position, shared) = self.relative().init_layer(device)?;
+        let (position, shared) = self.relative()?.init_layer(device)?;
         Ok((self.init_around(position, device), shared))
     }
 
-    fn relative(&self) -> RelativeConfig {
+    fn relative(&self) -> Result<RelativeConfig, EncodingError> {
+        if let (Some(bias), Kind::Linear { .. }) = (&self.position_bias, self.kind) {
+            return Err(bias.refuse_linear());
+        }
         let head_dim = self.width / self.heads;
         let key_dim = match self.kind {
             Kind::Linear { feature_map, stage: Stage::AfterFeatureMap, .. } => {
@@ -86,7 +92,8 @@ impl AttentionConfig {
             _ => head_dim,
         };
         let place = Place { key_dim, heads: self.heads, layer: self.layer };
-        RelativeConfig { encoding: self.encoding.clone(), place }
+        let (encoding, bias) = (self.encoding.clone(), self.position_bias.clone());
+        Ok(RelativeConfig { encoding, bias, place })
     }
 
     fn init_around(&self, position: Relative, device: &Device) -> Attention {
@@ -181,10 +188,11 @@ impl Attention {
         let in_one_row = |s: &Segment| s.len == 0 || s.start / shape[1] == (s.start + s.len - 1) / shape[1];
         assert!(segments.iter().all(in_one_row), "a sequence reaches across rows of {} tokens", shape[1]);
         let offset = segments.first().map_or(0, |segment| segment.offset);
+        let parameters = self.position.bias_parameters(&x.device());
         let [q, k, v] = self.project(x);
         let q = self.position.forward(Side::Query, offset, q);
         let k = self.position.forward(Side::Key, offset, k);
-        ops::softmax_attention(self.softmax(), mask, q, k, v).reshape(shape)
+        ops::softmax_attention(self.softmax(), mask, [q, k, v], parameters).reshape(shape)
     }
 
     /// [`forward`](Self::forward) that continues from a state; linear attention only.
@@ -265,14 +273,12 @@ impl Attention {
         LinearAttention { feature_map, encoding, stage, normalizer, eps, heads, value_dim, chunk }
     }
 
-    /// The kernel behind softmax attention; keys and queries come encoded, scores are scaled by `K^-½`.
-    pub fn softmax(&self) -> SoftmaxAttention {
-        let encoding = self.position.encoding();
-        SoftmaxAttention {
-            heads: self.heads,
-            key_dim: encoding.encoded_dim(),
-            value_dim: encoding.key_dim(),
-            scale: (encoding.key_dim() as f64).powf(-0.5),
+    /// The kernel behind softmax attention; keys and queries come encoded.
+    pub fn softmax(&self) -> SoftmaxAttention<f32> {
+        let kernel = SoftmaxAttention::encoded(&**self.position.encoding(), self.heads, self.head_dim);
+        match self.position.bias() {
+            Some(bias) => kernel.with_bias(bias.clone()),
+            None => kernel,
         }
     }
 }

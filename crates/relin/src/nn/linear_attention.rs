@@ -62,7 +62,7 @@ impl LinearAttentionConfig {
             Stage::AfterFeatureMap => self.feature_map.feature_dim(self.key_dim),
         };
         let place = Place { key_dim, heads: self.heads, layer: self.layer };
-        let position = RelativeConfig { encoding: self.encoding.clone(), place }.init(device)?;
+        let position = RelativeConfig { encoding: self.encoding.clone(), bias: None, place }.init(device)?;
         let kernel = kernel::LinearAttention {
             feature_map: self.feature_map.bind(stage.mapped_dim(self.key_dim, &**position.encoding())),
             encoding: position.encoding().clone(),

@@ -1,18 +1,22 @@
-//! A relative encoding with its learned parameters: [`Lrpe`](relin_kernels::encoding::Lrpe) and all others.
+//! Relative positions with their learned parameters: an encoding ([`Lrpe`](relin_kernels::encoding::Lrpe) and all others), or a
+//! bias on the logits of softmax attention.
 
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use relin_kernels::encoding::bias::{Bias, BiasConfig};
 use relin_kernels::encoding::{Encoding, EncodingConfig, EncodingError, Parameter, Place, Side};
 
 use crate::ops;
 
-/// Configuration of a [`Relative`] encoding.
+/// Configuration of [`Relative`] positions.
 #[derive(Clone, Debug)]
 pub struct RelativeConfig {
     /// Which encoding.
     pub encoding: EncodingConfig,
+    /// A bias in its stead.
+    pub bias: Option<BiasConfig>,
     /// Its width, and where in the model it stands.
     pub place: Place,
 }
@@ -24,9 +28,11 @@ impl RelativeConfig {
     /// # Errors
     /// If the encoding contradicts itself or the width.
     pub fn init(&self, device: &Device) -> Result<Relative, EncodingError> {
-        let encoding = self.encoding.build::<f32>(self.place)?;
-        let parameters = flat(encoding.parameters(), device);
-        Ok(Relative { parameters, shared: None, encoding: Shared(encoding) })
+        let bias = self.bias.as_ref().map(|bias| bias.build::<f32>(self.place)).transpose()?;
+        let encoding = if bias.is_some() { &EncodingConfig::None } else { &self.encoding };
+        let encoding = Shared(encoding.build::<f32>(self.place)?);
+        let relative = Relative { parameters: None, shared: None, encoding, bias: SharedBias(bias) };
+        Ok(Relative { parameters: flat(relative.learned(), device), ..relative })
     }
 
     /// [`init`](Self::init) without the parameters that the layers have in common, which come back apart.
@@ -48,7 +54,11 @@ fn flat(parameters: Vec<Parameter>, device: &Device) -> Option<Param<Tensor<1>>>
     (len > 0).then(|| Param::from_tensor(Tensor::from_data(TensorData::new(initial, [len]), device)))
 }
 
-/// A relative encoding; its learned tensors lie end to end in one flat parameter.
+fn none_learned(device: &Device) -> Tensor<1> {
+    Tensor::zeros([0], &device.clone().without_autodiff())
+}
+
+/// A relative encoding, or a bias with the encoding `none`; its learned tensors lie end to end in one flat parameter.
 #[derive(Module, Debug)]
 pub struct Relative {
     parameters: Option<Param<Tensor<1>>>,
@@ -57,10 +67,15 @@ pub struct Relative {
     shared: Option<Tensor<1>>,
     #[module(skip)]
     encoding: Shared,
+    #[module(skip)]
+    bias: SharedBias,
 }
 
 #[derive(Clone, Debug)]
 struct Shared(Arc<dyn Encoding<f32>>);
+
+#[derive(Clone, Debug)]
+struct SharedBias(Option<Arc<dyn Bias<f32>>>);
 
 impl Relative {
     /// The encoding itself.
@@ -68,10 +83,19 @@ impl Relative {
         &self.encoding.0
     }
 
-    /// The encoding's parameters: those that all layers have in common, which come first, and its own.
+    /// The bias, if it is one.
+    pub fn bias(&self) -> Option<&Arc<dyn Bias<f32>>> {
+        self.bias.0.as_ref()
+    }
+
+    fn learned(&self) -> Vec<Parameter> {
+        self.bias().map_or_else(|| self.encoding().parameters(), |bias| bias.parameters())
+    }
+
+    /// The parameters: those that all layers have in common, which come first, and its own.
     pub fn split_parameters(&self) -> (Vec<Parameter>, Vec<Parameter>) {
         let names = self.encoding().shared_parameters();
-        self.encoding().parameters().into_iter().partition(|parameter| names.contains(&parameter.name))
+        self.learned().into_iter().partition(|parameter| names.contains(&parameter.name))
     }
 
     /// The same with the model's parameters before its own.
@@ -84,21 +108,32 @@ impl Relative {
         self.encoding().redrawn(draw).map(|encoding| Self { encoding: Shared(encoding), ..self.clone() })
     }
 
+    /// The values of the bias's parameters, flat; empty without a bias.
+    pub fn bias_parameters(&self, device: &Device) -> Tensor<1> {
+        match self.bias() {
+            Some(_) => self.parameters(device),
+            None => none_learned(device),
+        }
+    }
+
     /// The parameters' values, flat; empty if nothing is learned.
     pub fn parameters(&self, device: &Device) -> Tensor<1> {
         let own = self.parameters.as_ref().map(Param::val);
         match (self.shared.clone(), own) {
             (Some(shared), Some(own)) => Tensor::cat(vec![shared, own], 0),
             (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => Tensor::zeros([0], &device.clone().without_autodiff()),
+            (None, None) => none_learned(device),
         }
     }
 
-    /// `out[b, t, h] = M_{offset + t} x[b, t, h]`.
+    /// `out[b, t, h] = M_{offset + t} x[b, t, h]`; a bias leaves `x` as it is.
     ///
     /// # Shapes
     /// - `x`: `[B, T, H, K]` to `[B, T, H, K']`
     pub fn forward(&self, side: Side, offset: i64, x: Tensor<4>) -> Tensor<4> {
+        if self.bias().is_some() {
+            return x;
+        }
         let parameters = self.parameters(&x.device());
         ops::encode(self.encoding(), side, offset, x, parameters)
     }

@@ -200,6 +200,7 @@ arities! {
     kernel_1 1 (a);
     kernel_2 2 (a, b);
     kernel_3 3 (a, b, c);
+    kernel_4 4 (a, b, c, d);
     kernel_6 6 (a, b, c, d, e, f);
     kernel_9 9 (a, b, c, d, e, f, g, h, i);
     kernel_10 10 (a, b, c, d, e, f, g, h, i, j);

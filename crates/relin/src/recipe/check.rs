@@ -49,6 +49,7 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
         "model.max_position_embeddings",
         || (format!("at least `data.context` = {context}"), known),
     )?;
+    bias(model)?;
     let head_dim = model.head_dim();
     let place = Place { key_dim: model.position_dim(), heads: model.num_attention_heads, layer: 0 };
     let encoding = model.position.encoding().build::<f32>(place).map_err(|source| RecipeError::Encoding {
@@ -61,6 +62,17 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
     require(!by_feature || model.position_stage() == Stage::AfterFeatureMap, "model.position_stage", || {
         ("\"after-feature-map\": the decay of each feature is one of the state", "before-feature-map")
     })
+}
+
+fn bias(model: &ModelConfig) -> Checked {
+    let Some(bias) = model.position.bias() else { return Ok(()) };
+    let (position, head_dim) = (model.position.to_string(), model.head_dim());
+    if model.attention == AttentionKind::Linear {
+        return Err(RecipeError::NeedsSoftmax { position, source: bias.refuse_linear() });
+    }
+    let place = Place { key_dim: head_dim, heads: model.num_attention_heads, layer: 0 };
+    let built = bias.build::<f32>(place).map(drop);
+    built.map_err(|source| RecipeError::Encoding { position, head_dim, source })
 }
 
 fn data(data: &DataConfig) -> Checked {

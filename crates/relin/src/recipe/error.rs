@@ -94,6 +94,14 @@ pub enum RecipeError {
         /// Why.
         source: EncodingError,
     },
+    /// A bias on logits, without logits.
+    #[error("`model.position` ({position}) does not go with `model.attention` = \"linear\"")]
+    NeedsSoftmax {
+        /// Which bias.
+        position: String,
+        /// Why, and what does.
+        source: EncodingError,
+    },
     /// TOML cannot hold it.
     #[error("cannot write the recipe as TOML: {reason}")]
     Unwritable {

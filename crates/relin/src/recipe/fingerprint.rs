@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::{Position, Recipe};
+use super::Recipe;
 
 /// Keys that watch or store a run without deciding its result, and one that follows from the data.
 const IGNORED: [&str; 5] = [
@@ -43,7 +43,7 @@ fn essence(recipe: &Recipe) -> BTreeMap<String, Json> {
     recipe.model.resolve(recipe.data.context);
     recipe.model.absolute = recipe.model.absolute();
     recipe.model.position_stage = Some(recipe.model.position_stage());
-    recipe.model.position = Position::Table(recipe.model.position.encoding());
+    recipe.model.position = recipe.model.position.in_full();
     let mut leaves = BTreeMap::new();
     flatten("", &serde_json::to_value(&recipe).unwrap_or_default(), &mut leaves);
     leaves.retain(|key, _| !IGNORED.contains(&key.as_str()));

@@ -36,7 +36,7 @@ pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
 };
 pub use overrides::Override;
-pub use position::{ABSOLUTE_PRESETS, Position};
+pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
 

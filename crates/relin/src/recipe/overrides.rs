@@ -77,7 +77,7 @@ fn expand_preset(value: &mut Value) {
     let position = Position::Preset(name.clone());
     if position.absolute().is_none()
         && Position::names().any(|known| known == name)
-        && let Ok(expanded) = Value::try_from(position.encoding())
+        && let Ok(expanded) = Value::try_from(position.in_full())
     {
         *value = expanded;
     }

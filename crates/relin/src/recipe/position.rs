@@ -1,10 +1,12 @@
-//! `model.position`: the name of a preset, or an encoding's table.
+//! `model.position`: the name of a preset, or the table of an encoding or of a bias.
 
 use std::fmt;
 
+use relin_kernels::encoding::bias::BiasConfig;
 use relin_kernels::encoding::{EncodingConfig, PRESETS, preset};
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::Absolute;
 use crate::nearest::nearest;
@@ -13,23 +15,43 @@ use crate::nearest::nearest;
 pub const ABSOLUTE_PRESETS: &[(&str, Absolute)] =
     &[("sinusoidal", Absolute::Sinusoidal), ("learned", Absolute::Learned)];
 
-/// The relative encoding of a model.
+/// Presets, and types of tables, that are biases on the logits of softmax attention.
+pub const BIAS_PRESETS: &[&str] = &["t5", "alibi", "shaw"];
+
+/// The relative positions of a model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Position {
     /// By name.
     Preset(String),
-    /// In full.
+    /// An encoding in full.
     Table(EncodingConfig),
+    /// A bias in full.
+    Bias(BiasConfig),
 }
 
 impl Position {
-    /// The encoding meant; names were checked when they were read.
+    /// The encoding meant, none if it is a bias; names were checked when they were read.
     pub fn encoding(&self) -> EncodingConfig {
         match self {
             Self::Preset(name) => preset(name).map_or(EncodingConfig::None, |preset| preset.config()),
             Self::Table(config) => config.clone(),
+            Self::Bias(_) => EncodingConfig::None,
         }
+    }
+
+    /// The bias meant, if it is one.
+    pub fn bias(&self) -> Option<BiasConfig> {
+        match self {
+            Self::Preset(name) => BiasConfig::named(name),
+            Self::Table(_) => None,
+            Self::Bias(config) => Some(config.clone()),
+        }
+    }
+
+    /// The same as a table.
+    pub fn in_full(&self) -> Self {
+        self.bias().map_or_else(|| Self::Table(self.encoding()), Self::Bias)
     }
 
     /// The absolute positions that the name stands for, if it stands for any.
@@ -40,7 +62,8 @@ impl Position {
 
     /// Every name that `model.position` takes.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        PRESETS.iter().map(|preset| preset.name).chain(ABSOLUTE_PRESETS.iter().map(|(name, _)| *name))
+        let encodings = PRESETS.iter().map(|preset| preset.name);
+        encodings.chain(BIAS_PRESETS.iter().copied()).chain(ABSOLUTE_PRESETS.iter().map(|(name, _)| *name))
     }
 }
 
@@ -48,7 +71,7 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preset(name) => f.write_str(name),
-            Self::Table(_) => f.write_str("a table"),
+            Self::Table(_) | Self::Bias(_) => f.write_str("a table"),
         }
     }
 }
@@ -82,6 +105,19 @@ impl<'de> Visitor<'de> for PositionVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Position, A::Error> {
-        EncodingConfig::deserialize(MapAccessDeserializer::new(map)).map(Position::Table)
+        let table = Map::deserialize(MapAccessDeserializer::new(map))?;
+        let kind = table.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if BIAS_PRESETS.contains(&kind.as_str()) {
+            return BiasConfig::deserialize(Value::Object(table)).map(Position::Bias).map_err(Error::custom);
+        }
+        EncodingConfig::deserialize(Value::Object(table)).map(Position::Table).map_err(|error| {
+            match error.to_string() {
+                // The biases are types of tables too.
+                message if message.starts_with(&format!("unknown variant `{kind}`")) => {
+                    Error::custom(format!("{message}, `{}`", BIAS_PRESETS.join("`, `")))
+                }
+                message => Error::custom(message),
+            }
+        })
     }
 }

@@ -54,15 +54,16 @@ impl Reader<'_> {
                 return Err(self.unknown_key(key, unknown, &known));
             }
         }
-        self.check_no_encoding(table)
+        self.check_type_alone(table)
     }
 
-    /// `type = "none"` has no other key; serde would ignore one.
-    fn check_no_encoding(&self, table: &Table) -> Result<(), RecipeError> {
+    /// `type = "none"` and `type = "alibi"` have no other key; serde would ignore one.
+    fn check_type_alone(&self, table: &Table) -> Result<(), RecipeError> {
         let position = table.get("model").and_then(|model| model.get("position"));
         let Some(Value::Table(position)) = position else { return Ok(()) };
-        let none = position.get("type").and_then(Value::as_str) == Some("none");
-        match position.keys().find(|key| none && *key != "type") {
+        let kind = position.get("type").and_then(Value::as_str);
+        let alone = matches!(kind, Some("none" | "alibi"));
+        match position.keys().find(|key| alone && *key != "type") {
             Some(key) => {
                 let key = format!("model.position.{key}");
                 Err(RecipeError::UnknownKey {

@@ -1,6 +1,7 @@
 //! Reading, overriding, refusing, writing back.
 
 use relin_kernels::encoding::EncodingConfig;
+use relin_kernels::encoding::bias::{BiasConfig, T5Config};
 
 use super::*;
 use crate::tokenizer::TokenizerKind;
@@ -67,6 +68,37 @@ fn an_override_below_a_preset_changes_one_key_of_its_table() {
     assert!(changed.learn_theta && !rope.learn_theta);
     assert_eq!(relin_kernels::encoding::LrpeConfig { learn_theta: false, ..changed }, rope);
     assert!(read("", &["model.position.learn_theta=true"]).is_ok(), "the default preset too");
+}
+
+#[test]
+fn biases_are_positions_of_softmax_attention() {
+    let softmax =
+        |sets: &[&str]| read("", &[&["model.attention=softmax"], sets].concat()).map(|r| r.model.position);
+    let t5 = |buckets, max_distance| {
+        Position::Bias(BiasConfig::T5(T5Config { buckets, max_distance, ..T5Config::default() }))
+    };
+    for name in BIAS_PRESETS {
+        let position = softmax(&[&format!("model.position={name}")]).unwrap();
+        assert_eq!(position, Position::Preset((*name).into()));
+        assert_eq!(position.in_full(), Position::Bias(BiasConfig::named(name).unwrap()));
+        refuses("", &[&format!("model.position={name}")], &[name, "no product", "attention = \"softmax\""]);
+    }
+    let table = "model.position={ type = \"t5\", buckets = 16, max_distance = 50 }";
+    assert_eq!(softmax(&[table]).unwrap(), t5(16, 50));
+    assert_eq!(softmax(&["model.position=t5", "model.position.buckets=16"]).unwrap(), t5(16, 128));
+    let alibi = softmax(&["model.position={ type = \"alibi\" }"]).unwrap();
+    assert_eq!(alibi, Position::Bias(BiasConfig::Alibi));
+    let refuses = |set: &str, words: &[&str]| refuses("", &["model.attention=softmax", set], words);
+    refuses("model.position=alibbi", &["did you mean `alibi`"]);
+    refuses("model.position={ type = \"shwa\" }", &["did you mean `shaw`"]);
+    refuses("model.position={ type = \"t5\", bucket = 16 }", &["`model.position.bucket`", "`buckets`"]);
+    refuses(
+        "model.position={ type = \"t5\", buckets = 5 }",
+        &["a table", "buckets must be a positive multiple of 2"],
+    );
+    refuses("model.position={ type = \"alibi\", slope = 3 }", &["`model.position.slope`"]);
+    refuses("model.position={ type = \"shaw\", max_distance = -1 }", &["max_distance", "-1"]);
+    refuses("model.position={ type = \"shaw\", max_distance = 0 }", &["max_distance", "from 1"]);
 }
 
 #[test]
@@ -198,7 +230,8 @@ fn a_name_that_is_nothing_names_the_nearest_built_in_recipe() {
 #[test]
 fn a_resolved_recipe_survives_toml_and_json() {
     let full = "[model]\nposition = { type = \"lrpe\", family = \"orthogonal\", theta = [0.1, 0.2] }\nhidden_size = 16";
-    for text in [full, "", BUILTIN[2].text] {
+    let bias = "[model]\nattention = \"softmax\"\nposition = { type = \"shaw\", max_distance = 4 }";
+    for text in [full, bias, "", BUILTIN[2].text] {
         let mut recipe = read(text, &["data.source=[\"a\", \"b\"]", "train.learning_rate=1"]).unwrap();
         recipe.resolve(300);
         let toml = recipe.to_toml().unwrap();

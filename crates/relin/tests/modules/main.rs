@@ -1,5 +1,6 @@
 //! The burn side of the library: operators against the kernels behind them, models against themselves.
 
+mod biases;
 mod causal_lm;
 mod linear_attention;
 mod operators;

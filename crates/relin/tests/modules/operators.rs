@@ -8,7 +8,9 @@ use relin_kernels::activation::Activation;
 use relin_kernels::cross_entropy::{CrossEntropy, Head};
 use relin_kernels::dropout::Dropout;
 use relin_kernels::embedding::scatter_add;
+use relin_kernels::encoding::bias::BiasConfig;
 use relin_kernels::encoding::{PRESETS, Place, Side};
+use relin_kernels::fast_math::FastMath;
 use relin_kernels::norm::{Norm, NormKind, RowStatistics};
 use relin_kernels::rng::Rng;
 use relin_kernels::segments::Segment;
@@ -205,35 +207,49 @@ fn encodings() {
     }
 }
 
+fn softmax_kernel<R: FastMath>(bias: Option<&str>) -> SoftmaxAttention<R> {
+    let plain = SoftmaxAttention::new(2, 3, 4, 0.6);
+    let Some(name) = bias else { return plain };
+    let place = Place { key_dim: 3, heads: 2, layer: 0 };
+    plain.with_bias(BiasConfig::named(name).unwrap().build(place).unwrap())
+}
+
 #[test]
 fn softmax_attentions() {
     let [batch, queries, keys, heads, k, v] = [2, 5, 7, 2, 3, 4];
     let dense = |time| (0..batch).map(|b| Segment { start: b * time, len: time, offset: 0 }).collect();
-    let causal = OwnedMask::Causal(dense(keys));
-    let full = OwnedMask::Full { queries: dense(queries), keys: dense(keys) };
-    let attention = SoftmaxAttention { heads, key_dim: k, value_dim: v, scale: 0.6 };
-    for (mask, queries) in [(causal, keys), (full, queries)] {
-        let (rows, key_rows) = (batch * queries * heads, batch * keys * heads);
-        let [q, key, value] = [normals(1, rows * k), normals(2, key_rows * k), normals(3, key_rows * v)];
-        let dy = normals(4, rows * v);
-        let [wide_q, wide_k, wide_v] = [&q, &key, &value].map(|x| wide(x));
-        let inputs = Inputs { q: &wide_q, k: &wide_k, v: &wide_v };
-        let (mut out, mut lse) = (vec![f64::NAN; rows * v], vec![f64::NAN; rows]);
-        attention.forward(&mut out, &mut lse, inputs, mask.as_mask()).unwrap();
-        let [mut dq, mut dk, mut dv] = [&q, &key, &value].map(|x| vec![f64::NAN; x.len()]);
-        let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
-        let saved = Saved { out: &out, lse: &lse, dout: &wide(&dy) };
-        attention.backward(gradients, inputs, saved, mask.as_mask()).unwrap();
+    let causal = || (OwnedMask::Causal(dense(keys)), keys);
+    let full = || (OwnedMask::Full { queries: dense(queries), keys: dense(keys) }, queries);
+    // Parameters: none, none, 32 buckets of two heads, 33 vectors.
+    for (bias, learned) in [(None, 0), (Some("alibi"), 0), (Some("t5"), 64), (Some("shaw"), 99)] {
+        for (mask, queries) in [causal(), full()] {
+            let (rows, key_rows) = (batch * queries * heads, batch * keys * heads);
+            let [q, key, value] = [normals(1, rows * k), normals(2, key_rows * k), normals(3, key_rows * v)];
+            let (dy, params) = (normals(4, rows * v), normals(5, learned));
+            let [wide_q, wide_k, wide_v, wide_params] = [&q, &key, &value, &params].map(|x| wide(x));
+            let inputs = Inputs { q: &wide_q, k: &wide_k, v: &wide_v, params: &wide_params };
+            let kernel = softmax_kernel::<f64>(bias);
+            let (mut out, mut lse) = (vec![f64::NAN; rows * v], vec![f64::NAN; rows]);
+            kernel.forward(&mut out, &mut lse, inputs, mask.as_mask()).unwrap();
+            let [mut dq, mut dk, mut dv, mut d_params] =
+                [&q, &key, &value, &params].map(|x| vec![f64::NAN; x.len()]);
+            let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv, d_params: &mut d_params };
+            let saved = Saved { out: &out, lse: &lse, dout: &wide(&dy) };
+            kernel.backward(gradients, inputs, saved, mask.as_mask()).unwrap();
 
-        let q = leaf(&q, [batch, queries, heads, k]);
-        let (key, value) = (leaf(&key, [batch, keys, heads, k]), leaf(&value, [batch, keys, heads, v]));
-        let found = ops::softmax_attention(attention, mask, q.clone(), key.clone(), value.clone());
-        assert_eq!(found.dims(), [batch, queries, heads, v]);
-        assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
-        let gradients = pull_back(found, &dy);
-        assert_close("dq", &gradient(&q, &gradients), &dq, ROUNDING);
-        assert_close("dk", &gradient(&key, &gradients), &dk, ROUNDING);
-        assert_close("dv", &gradient(&value, &gradients), &dv, ROUNDING);
+            let q = leaf(&q, [batch, queries, heads, k]);
+            let (key, value) = (leaf(&key, [batch, keys, heads, k]), leaf(&value, [batch, keys, heads, v]));
+            let params = leaf(&params, [learned]);
+            let qkv = [q.clone(), key.clone(), value.clone()];
+            let found = ops::softmax_attention(softmax_kernel(bias), mask, qkv, params.clone());
+            assert_eq!(found.dims(), [batch, queries, heads, v]);
+            assert_close("out", &to_vec(found.clone().inner()), &out, ROUNDING);
+            let gradients = pull_back(found, &dy);
+            assert_close("dq", &gradient(&q, &gradients), &dq, ROUNDING);
+            assert_close("dk", &gradient(&key, &gradients), &dk, ROUNDING);
+            assert_close("dv", &gradient(&value, &gradients), &dv, ROUNDING);
+            assert_close("d_params", &gradient(&params, &gradients), &d_params, ROUNDING);
+        }
     }
 }
 

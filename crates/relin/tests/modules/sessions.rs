@@ -3,7 +3,7 @@
 use relin::model::{CausalLm, LayerMemory, Session};
 use relin::nn::Attention;
 use relin::ops::to_vec;
-use relin::recipe::{Absolute, AttentionKind, ModelConfig, Normalizer};
+use relin::recipe::{Absolute, AttentionKind, BIAS_PRESETS, ModelConfig, Normalizer};
 use relin_kernels::encoding::{Agreement, PRESETS, Stage};
 
 use crate::support::{
@@ -21,6 +21,9 @@ fn every_model(run: impl Fn(&str, CausalLm)) {
             run(&format!("{}, {normalizer:?}", preset.name), frozen(&config, 1));
         }
         run(&format!("{}, softmax", preset.name), frozen(&tiny_softmax(preset.name), 1));
+    }
+    for name in BIAS_PRESETS {
+        run(name, frozen(&tiny_softmax(name), 1));
     }
     run("sinusoidal", frozen(&tiny("sinusoidal"), 1));
     run("codes that layers share, random features", frozen(&shared_codes(), 1));
@@ -144,18 +147,19 @@ fn the_memory_of_linear_attention_does_not_grow() {
 fn the_offset_of_a_relative_model_changes_nothing() {
     const TIME: usize = 60;
     let ids = tokens(1, TIME, VOCAB);
-    for preset in PRESETS {
-        for config in [tiny(preset.name), tiny_softmax(preset.name)] {
-            let model = frozen(&config, 1);
-            let noisy =
-                |attention: Attention| attention.position().encoding().agreement() != Agreement::Exact;
-            let of_features = config.attention == AttentionKind::Linear
-                && config.position_stage() == Stage::BeforeFeatureMap;
-            if of_features || model.attentions().any(noisy) {
-                continue;
-            }
-            let at = |offset| to_vec(model.logits(ids.clone(), [1, TIME], offset));
-            assert_close(preset.name, &at(1_000_000), &wide(&at(0)), 1e-5);
+    let encodings = PRESETS.iter().flat_map(|preset| {
+        [tiny(preset.name), tiny_softmax(preset.name)].map(|config| (preset.name, config))
+    });
+    let biases = BIAS_PRESETS.iter().map(|name| (*name, tiny_softmax(name)));
+    for (name, config) in encodings.chain(biases) {
+        let model = frozen(&config, 1);
+        let noisy = |attention: Attention| attention.position().encoding().agreement() != Agreement::Exact;
+        let of_features =
+            config.attention == AttentionKind::Linear && config.position_stage() == Stage::BeforeFeatureMap;
+        if of_features || model.attentions().any(noisy) {
+            continue;
         }
+        let at = |offset| to_vec(model.logits(ids.clone(), [1, TIME], offset));
+        assert_close(name, &at(1_000_000), &wide(&at(0)), 1e-5);
     }
 }

@@ -17,7 +17,7 @@ fn variety() -> Vec<ModelConfig> {
         bias: false,
         ..tiny("lrpe-unitary-learned")
     };
-    vec![tiny("none"), untied, learned, tiny_softmax("lrpe-orthogonal"), shared_codes()]
+    vec![tiny("none"), untied, learned, tiny_softmax("lrpe-orthogonal"), tiny_softmax("t5"), shared_codes()]
 }
 
 fn same_bits(a: &[NamedTensor], b: &[NamedTensor]) -> bool {
@@ -105,6 +105,11 @@ fn names_and_shapes_are_those_of_hugging_face() {
         (format!("{block}.post_attention_layernorm.weight"), vec![16]),
     ] {
         assert_eq!(shapes.get(&name), Some(&shape), "{name} of {:?}", shapes.keys());
+    }
+    for (position, name, shape) in [("t5", "table", vec![2, 32]), ("shaw", "vectors", vec![1, 33, 8])] {
+        let tensors = named_tensors(&frozen(&tiny_softmax(position), 1));
+        let name = format!("{block}.self_attn.position.{name}");
+        assert!(tensors.iter().any(|tensor| tensor.name == name && tensor.shape == shape), "{name}");
     }
     let scalars: usize = shapes.values().map(|shape| shape.iter().product::<usize>()).sum();
     assert_eq!(count_parameters(&model), scalars);

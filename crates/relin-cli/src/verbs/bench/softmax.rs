@@ -19,13 +19,12 @@ const BLOCK: usize = 256;
 /// Attention after an encoding.
 pub struct EncodedSoftmax<R: FastMath> {
     encoding: Arc<dyn Encoding<R>>,
-    attention: SoftmaxAttention,
+    attention: SoftmaxAttention<R>,
 }
 
 impl<R: FastMath> EncodedSoftmax<R> {
     pub fn new(encoding: Arc<dyn Encoding<R>>, heads: usize, value_dim: usize) -> Self {
-        let scale = 1.0 / (encoding.key_dim() as f64).sqrt();
-        let attention = SoftmaxAttention { heads, key_dim: encoding.encoded_dim(), value_dim, scale };
+        let attention = SoftmaxAttention::encoded(&*encoding, heads, value_dim);
         Self { encoding, attention }
     }
 
@@ -50,7 +49,7 @@ impl<R: FastMath> EncodedSoftmax<R> {
         let k = self.encode(&*encoder, Side::Key, segments, &x.k);
         let (mut out, mut lse) =
             (vec![R::ZERO; x.v.len()], vec![R::ZERO; x.v.len() / self.attention.value_dim]);
-        let (inputs, mask) = (Inputs { q: &q, k: &k, v: &x.v }, Mask::causal(segments));
+        let (inputs, mask) = (Inputs { q: &q, k: &k, v: &x.v, params: &[] }, Mask::causal(segments));
         self.attention.forward(&mut out, &mut lse, inputs, mask)?;
         let mut bytes = size_of_val(&*out);
         if direction == Direction::Forward {
@@ -58,7 +57,7 @@ impl<R: FastMath> EncodedSoftmax<R> {
         }
         let (mut dq, mut dk) = (vec![R::ZERO; q.len()], vec![R::ZERO; k.len()]);
         let mut dv = vec![R::ZERO; x.v.len()];
-        let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        let gradients = Gradients { dq: &mut dq, dk: &mut dk, dv: &mut dv, d_params: &mut [] };
         let saved = Saved { out: &out, lse: &lse, dout: &x.d_out };
         self.attention.backward(gradients, inputs, saved, mask)?;
         let d_q = self.encode_vjp(&*encoder, Side::Query, segments, &x.q, &dq);
@@ -134,7 +133,7 @@ impl EncodedSoftmax<f64> {
         let q = self.encode(&*encoder, Side::Query, &query, &x.q[s * keys..][..keys]);
         let v = &x.v[..(s + 1) * self.attention.heads * self.attention.value_dim];
         let mask = Mask::Full { queries: &query, keys: &seen };
-        Ok(naive::forward(&self.attention, Inputs { q: &q, k: &k, v }, mask)?)
+        Ok(naive::forward(&self.attention, Inputs { q: &q, k: &k, v, params: &[] }, mask)?)
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Reference
 //! Press et al., "Train short, test long" (arXiv 2108.12409), §3.
 
-use super::Bias;
+use super::{Bias, Lags};
 use crate::encoding::Parameter;
 use crate::real::Real;
 
@@ -33,19 +33,21 @@ impl<R: Real> Bias<R> for Alibi {
         Vec::new()
     }
 
-    fn add(&self, _params: &[R], head: usize, _q: &[R], query: i64, first_key: i64, logits: &mut [R]) {
-        for (key, logit) in (first_key..).zip(logits) {
-            *logit -= R::from_f64(self.slopes[head] * key.abs_diff(query) as f64);
-        }
+    fn at(&self, _params: &[R], head: usize, _q: &[R], lag: i64) -> R {
+        R::from_f64(-self.slopes[head] * lag.unsigned_abs() as f64)
+    }
+
+    fn add(&self, params: &[R], head: usize, lags: Lags, q: &[R], logits: &mut [R]) {
+        let by_lag: Vec<R> = lags.ascending().map(|lag| self.at(params, head, q, lag)).collect();
+        lags.add(logits, &by_lag);
     }
 
     fn vjp(
         &self,
         _params: &[R],
         _head: usize,
+        _lags: Lags,
         _q: &[R],
-        _query: i64,
-        _first_key: i64,
         _d_logits: &[R],
         _d_q: &mut [R],
         _d_params: &mut [f64],
@@ -68,7 +70,7 @@ mod tests {
         assert_eq!(&twelve.slopes()[..8], Alibi::new(8).slopes());
         assert_eq!(&twelve.slopes()[8..], [0.5f64, 1.5, 2.5, 3.5].map(|h| (-h).exp2()));
         let mut logits = [0.0f64; 3];
-        Bias::add(&Alibi::new(1), &[], 0, &[], 4, 3, &mut logits);
+        Bias::add(&Alibi::new(1), &[], 0, Lags::new(4, 1, 3, 3), &[], &mut logits);
         assert_eq!(logits, [-1.0, 0.0, -1.0].map(|x| x / 256.0));
     }
 }

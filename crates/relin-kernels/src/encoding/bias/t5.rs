@@ -6,10 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Bias;
+use super::{Bias, Lags};
 use crate::encoding::{EncodingError, Parameter, Place};
 use crate::real::Real;
 use crate::rng::Rng;
+
+/// Largest number of buckets.
+const MOST_BUCKETS: usize = 1 << 20;
 
 /// T5's bias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +45,12 @@ impl T5 {
     /// Builds the bias of one layer.
     ///
     /// # Errors
-    /// If there are too few buckets, or no distance is left for the wide ones.
+    /// If there are too few buckets, or too many, or no distance is left for the wide ones.
     pub fn new(config: &T5Config, place: Place) -> Result<Self, EncodingError> {
         let sides = if config.bidirectional { 2 } else { 1 };
-        if config.buckets < 2 * sides || !config.buckets.is_multiple_of(2 * sides) {
-            let expected = format!("a positive multiple of {}", 2 * sides);
+        let possible = 2 * sides..=MOST_BUCKETS;
+        if !possible.contains(&config.buckets) || !config.buckets.is_multiple_of(2 * sides) {
+            let expected = format!("a positive multiple of {}, at most {MOST_BUCKETS}", 2 * sides);
             return Err(EncodingError::BadValue {
                 field: "buckets",
                 expected,
@@ -72,6 +76,9 @@ impl T5 {
         if distance < own {
             return first + distance;
         }
+        if distance >= max_distance {
+            return first + buckets - 1;
+        }
         // In single precision, as the public code has it: a boundary that falls on an integer depends on the rounding.
         let share = (distance as f32 / own as f32).ln() / (max_distance as f64 / own as f64).ln() as f32;
         first + (own + (share * (buckets - own) as f32) as usize).min(buckets - 1)
@@ -88,27 +95,28 @@ impl<R: Real> Bias<R> for T5 {
         vec![Parameter { name: "table", shape, init }]
     }
 
-    fn add(&self, params: &[R], head: usize, _q: &[R], query: i64, first_key: i64, logits: &mut [R]) {
-        let table = &params[head * self.config.buckets..];
-        for (key, logit) in (first_key..).zip(logits) {
-            *logit += table[self.bucket(key - query)];
-        }
+    fn at(&self, params: &[R], head: usize, _q: &[R], lag: i64) -> R {
+        params[head * self.config.buckets + self.bucket(lag)]
+    }
+
+    fn add(&self, params: &[R], head: usize, lags: Lags, q: &[R], logits: &mut [R]) {
+        let by_lag: Vec<R> = lags.ascending().map(|lag| self.at(params, head, q, lag)).collect();
+        lags.add(logits, &by_lag);
     }
 
     fn vjp(
         &self,
         _params: &[R],
         head: usize,
+        lags: Lags,
         _q: &[R],
-        query: i64,
-        first_key: i64,
         d_logits: &[R],
         _d_q: &mut [R],
         d_params: &mut [f64],
     ) {
         let table = &mut d_params[head * self.config.buckets..];
-        for (key, d) in (first_key..).zip(d_logits) {
-            table[self.bucket(key - query)] += d.to_f64();
+        for (lag, d) in lags.ascending().zip(lags.sums(d_logits)) {
+            table[self.bucket(lag)] += d.to_f64();
         }
     }
 }
@@ -152,7 +160,7 @@ mod tests {
                 let bias = f32s(&format!("{base}.N37.{mode}.bias_1HNN"));
                 for (row, expected) in bias.chunks(T).enumerate() {
                     let mut logits = vec![0.0f32; T];
-                    t5.add(&table, row / T, &[], (row % T) as i64, 0, &mut logits);
+                    t5.add(&table, row / T, Lags::new((row % T) as i64, 1, 0, T), &[], &mut logits);
                     assert_eq!(logits, expected, "{base}.{mode}, row {row}");
                 }
             }
