@@ -243,7 +243,7 @@ def stochastic_row(args, threads, direction, length, kind):
     seconds = [[line["median_seconds"] for line in lines] for lines in (own, peers)]
     ratio = statistics.median(peer / relin for relin, peer in zip(*seconds))
     # Inputs, outputs and gradients are in neither.
-    memory = [max(line["extra_bytes"] for line in own), min(line["peak_bytes_over_start"] for line in peers)]
+    memory = [max(line["peak_bytes"] for line in own), min(line["peak_bytes_over_start"] for line in peers)]
     print(
         f"| {threads} | {direction} | {length} | {kind}-spe | {statistics.median(seconds[0]):.3f} "
         f"| {statistics.median(seconds[1]):.3f} | {ratio:.1f} | {memory[0] / 1e6:.1f} | {memory[1] / 1e6:.0f} "
