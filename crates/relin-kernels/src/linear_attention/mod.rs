@@ -8,6 +8,9 @@
 //!     = 1                                 normaliser `none`
 //! ```
 //!
+//! An encoding may act before φ instead, `q̃_s = φ(M^q_s q_s)`; there is then no un-encoded feature, and `plain` sums `q̃_s · k̃_t`.
+//! A decay λ of the encoding multiplies every score, the plain ones too, by `λ^{s − t}`; it needs a causal mask.
+//!
 //! | form | where | cost per head | use |
 //! |---|---|---|---|
 //! | naive | [`naive`] | O(T²K²), f64 | the truth that every other form must equal |
@@ -16,7 +19,8 @@
 //! | recurrent | [`recurrent`] | 4·K'·V + C·(K' + V) FLOPs a token | generation |
 //!
 //! State is a value: what the keys and values so far amount to, `S = Σ k̃_t v_t^T` and `z = Σ` of the normaliser's
-//! key features. Any form takes one and gives one, so a sequence may be split anywhere.
+//! key features. With a decay both are as of the last key. Any form takes one and gives one, so a sequence may be split
+//! anywhere.
 //!
 //! # Reference
 //! Katharopoulos et al. 2020 (arXiv 2006.16236), Eq. 4–12; normalisers: LRPE authors' code, before and after
@@ -213,8 +217,8 @@ impl<R: FastMath> LinearAttention<R> {
     /// Backward pass: gradients of `⟨d_out, out⟩ + ⟨d_state, state⟩`, given the forward's `out`.
     ///
     /// # Cost
-    /// Beyond its result and the tiles of [`forward`](Self::forward), the states between the chunks of one head a
-    /// thread: `T·K'·V/C` numbers.
+    /// Beyond its result and the tiles of [`forward`](Self::forward), the states between the chunks of the heads that a
+    /// thread takes together, at most eight: `T·K'·V/C` numbers each.
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.

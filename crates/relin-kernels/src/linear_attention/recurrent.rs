@@ -117,7 +117,7 @@ impl<R: FastMath> Recurrent<R> {
     ///
     /// # Cost
     /// `4·K'·V + (K' + V)·C` FLOPs a head on average: half for reading S, half for folding every C-th token. No memory is
-    /// allocated.
+    /// allocated but by random features and stochastic encodings.
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
         self.encode(Side::Query, q);
         self.encode(Side::Key, k);
