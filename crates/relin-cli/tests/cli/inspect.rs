@@ -178,6 +178,17 @@ fn a_run_shows_what_its_layers_learned() {
     inspect(&bench, &["run"]).exits(1).complains(&["run", "model.safetensors"]);
 }
 
+#[test]
+fn a_run_with_softmax_attention_shows_its_bias() {
+    let bench = bench();
+    let softmax = ["--set", "model.attention=softmax", "--set", "model.position=t5"];
+    bench.relin(&[&TRAIN[..], &softmax].concat()).exits(0);
+    let found = found(&bench, &["run", "--layer", "1"]);
+    let table = &found["parameters"][0];
+    assert_eq!((&found["trained"], &table["name"]), (&true.into(), &"table".into()));
+    assert!(table["moved"].as_f64().unwrap() > 0.0, "{table}");
+}
+
 /// The table of `docs/encodings.md` names every position, and each figure it shows is there.
 #[test]
 fn the_documented_encodings_are_all() {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use relin::nearest::nearest;
-use relin::recipe::ABSOLUTE_PRESETS;
+use relin::recipe::{ABSOLUTE_PRESETS, BIAS_PRESETS};
 use relin_kernels::encoding::bias::{Bias, BiasConfig};
 use relin_kernels::encoding::{
     Encoding, EncodingConfig, EncodingError, PRESETS, Parameter, Place, Stage, preset,
@@ -14,9 +14,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::InspectError;
-
-/// Names of the biases of softmax attention.
-pub const BIASES: [&str; 3] = ["t5", "alibi", "shaw"];
 
 /// A position encoding with values for its parameters.
 #[derive(Clone, Debug)]
@@ -133,7 +130,7 @@ pub fn parse(text: &str, seed: Option<u64>) -> Result<Option<AnyConfig>, Inspect
     if ABSOLUTE_PRESETS.iter().any(|(name, _)| *name == text) {
         return Err(InspectError::Absolute { name: text.into() });
     }
-    let names = || PRESETS.iter().map(|preset| preset.name).chain(BIASES);
+    let names = || PRESETS.iter().map(|preset| preset.name).chain(BIAS_PRESETS.iter().copied());
     let near = nearest(text, names()).unwrap_or_default().into();
     Err(InspectError::Unknown { name: text.into(), near, known: names().collect::<Vec<_>>().join(", ") })
 }
@@ -148,7 +145,8 @@ fn table(text: &str, seed: Option<u64>) -> Result<AnyConfig, InspectError> {
     let Some(toml::Value::Table(table)) = document.get("position") else {
         return Err(wrong("it is no table".into()));
     };
-    let is_bias = table.get("type").and_then(toml::Value::as_str).is_some_and(|kind| BIASES.contains(&kind));
+    let is_bias =
+        table.get("type").and_then(toml::Value::as_str).is_some_and(|kind| BIAS_PRESETS.contains(&kind));
     let value = toml::Value::Table(table.clone());
     let message = |e: toml::de::Error| wrong(e.message().into());
     Ok(match is_bias {

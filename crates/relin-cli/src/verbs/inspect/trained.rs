@@ -4,10 +4,10 @@ use std::path::Path;
 
 use relin::hub::{CONFIG_FILE, WEIGHTS_FILE, read_config, read_weights};
 use relin::model::NamedTensor;
-use relin_kernels::encoding::{Encoding, Parameter, Place};
+use relin_kernels::encoding::{Parameter, Place};
 
 use super::error::InspectError;
-use super::subject::{AnyConfig, Built, Subject};
+use super::subject::{AnyConfig, Subject};
 
 /// Reads layer `layer` of the run in `folder`.
 pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
@@ -25,20 +25,18 @@ pub fn read(folder: &Path, layer: usize) -> Result<Subject, InspectError> {
     }
     let place = Place { key_dim: config.position_dim(), heads: config.num_attention_heads, layer };
     let name = format!("{}, layer {layer}: {}", folder.display(), config.position);
-    let mut subject = Subject::new(&name, AnyConfig::Encoding(config.position.encoding()), place)?;
-    if let Built::Encoding { encoding, .. } = &subject.built {
-        let path = folder.join(WEIGHTS_FILE);
-        let tensors = read_weights(&path)?.tensors;
-        subject.values = values(&**encoding, &subject.parameters, layer, &tensors, &path)?;
-    }
-    subject.stage = Some(config.position_stage());
+    let bias = config.position.bias().map(AnyConfig::Bias);
+    let meant = bias.unwrap_or_else(|| AnyConfig::Encoding(config.position.encoding()));
+    let mut subject = Subject::new(&name, meant, place)?;
+    let path = folder.join(WEIGHTS_FILE);
+    subject.values = values(&subject.parameters, layer, &read_weights(&path)?.tensors, &path)?;
+    subject.stage = subject.stage.map(|_| config.position_stage());
     subject.trained = true;
     Ok(subject)
 }
 
 /// The layer's parameters, end to end.
 fn values(
-    encoding: &dyn Encoding<f64>,
     parameters: &[Parameter],
     layer: usize,
     tensors: &[NamedTensor],
@@ -51,9 +49,8 @@ fn values(
             tensors.iter().find(|tensor| tensor.name.strip_suffix(&end).is_some_and(is_place))
         };
         let of_layer = find(&|place| place.contains(&format!("layers.{layer}.")));
-        // What all layers have in common may stand once, apart from them.
-        let is_shared = encoding.shared_parameters().contains(name);
-        let shared = find(&|place| is_shared && !place.contains("layers."));
+        // What all layers have in common stands once, apart from them.
+        let shared = find(&|place| !place.contains("layers."));
         let wrong = |found: String| InspectError::Tensor {
             path: path.into(),
             name: format!("layers.{layer}.….position.{name}"),
@@ -73,7 +70,7 @@ fn values(
 mod tests {
     use super::*;
     use relin_kernels::encoding::spe::SineSpeConfig;
-    use relin_kernels::encoding::{EncodingConfig, SineSpe};
+    use relin_kernels::encoding::{Encoding, EncodingConfig, SineSpe};
 
     fn tensors(encoding: &SineSpe, prefix: impl Fn(&str) -> String) -> Vec<NamedTensor> {
         let tensor = |parameter: Parameter| NamedTensor {
@@ -96,9 +93,8 @@ mod tests {
                 |name: &str| if beside(name) { "model" } else { "model.layers.1.self_attn" }.to_owned();
             let subject =
                 Subject::new("sine", AnyConfig::Encoding(EncodingConfig::SineSpe(config)), place).unwrap();
-            let Built::Encoding { encoding: built, .. } = &subject.built else { panic!("an encoding") };
             let all = tensors(&encoding, prefix);
-            let read = |layer| values(&**built, &subject.parameters, layer, &all, Path::new("w"));
+            let read = |layer| values(&subject.parameters, layer, &all, Path::new("w"));
             assert_eq!(read(1).unwrap(), [5.0, 5.0, 7.0, 7.0, 5.0, 5.0, 5.0, 5.0]);
             let error = read(0).unwrap_err().to_string();
             assert!(error.contains("w: tensor `layers.0.") && error.contains("none found"), "{error}");
