@@ -82,17 +82,18 @@ fn chosen() -> Result<Arch, OverrideError> {
     found.ok_or(OverrideError { value, reason: "this processor has not those instructions" })
 }
 
-/// Asks the memory for data that will be read soon. A hint: nothing happens where the processor takes none.
+/// Asks the memory for `len` elements from `first` on. A hint: nothing is read, and nothing happens where the processor
+/// takes none.
 #[inline(always)]
-pub(crate) fn prefetch<R>(data: &[R]) {
+pub(crate) fn prefetch<R>(first: *const R, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in data.chunks(64 / size_of::<R>()) {
+    for at in (0..len).step_by(64 / size_of::<R>()) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch never faults, and the address is that of an element.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        // SAFETY: a prefetch never faults, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(first.wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = data;
+    let _ = (first, len);
 }
 
 /// A real number of which vector registers hold several.

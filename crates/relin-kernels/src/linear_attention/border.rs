@@ -1,7 +1,7 @@
 //! The state between two chunks, in the layout of the products, and its sums over keys.
 
 use super::call::chunks;
-use super::head::{Head, Rows};
+use super::head::{Head, Next, Rows};
 use super::{LinearAttention, State};
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
@@ -53,11 +53,9 @@ impl<R: FastMath> Border<R> {
         sum
     }
 
-    /// Adds a chunk: `S ← λ^n (S + K̃^T V)`, `z ← λ^n (z + Σ g)`.
-    ///
-    /// Asks for the values of the chunk at `next`.
-    pub fn add(&mut self, head: &Head<'_, R>, keys: &Rows<R>, values: &Tile<R>, next: Option<usize>) {
-        let ahead = head.ahead(head.inputs.v, head.attention.value_dim, next);
+    /// Adds a chunk: `S ← λ^n (S + K̃^T V)`, `z ← λ^n (z + Σ g)`, asking for the values of the next one.
+    pub fn add(&mut self, head: &Head<'_, R>, keys: &Rows<R>, values: &Tile<R>, next: Next) {
+        let ahead = next.of(head, head.inputs.v, head.attention.value_dim);
         let term = Term::transposed(&keys.encoded, values);
         product_ahead(&mut self.s, Part::Full, Onto::Itself, [term], [ahead]);
         add_summed(head.attention, keys, &mut self.z);
@@ -112,7 +110,7 @@ impl<R: FastMath> KeysAndValues<R> {
     pub fn add_all(&mut self, head: &Head<'_, R>, border: &mut Border<R>) {
         for (from, n) in chunks(head.tokens.len, head.attention.chunk) {
             self.load(head, from, n);
-            border.add(head, &self.keys, &self.values, Some(from + n));
+            border.add(head, &self.keys, &self.values, head.after(from + n, 0, 1));
         }
     }
 }

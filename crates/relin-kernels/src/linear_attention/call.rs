@@ -63,12 +63,16 @@ impl<'a, R: FastMath> Call<'a, R> {
         self.state(borders, |task| pieces.after(task).is_none())
     }
 
-    pub fn causal_backward(&self, segments: &[Segment], cotangent: Cotangent<'_, R>) -> Gradients<R> {
+    pub fn causal_backward(
+        &self,
+        segments: &[Segment],
+        cotangent: Cotangent<'_, R>,
+        gradients: &mut Gradients<R>,
+    ) {
         let attention = self.attention;
         let pieces = self.cut(segments);
         let initial = self.borders_before(&pieces, segments.len());
         let mut d_borders = self.gradients_after(&pieces, &initial, cotangent, segments.len());
-        let mut gradients = self.zero_gradients();
         let mut params = self.zero_params(&pieces);
         let (k, v) = (attention.key_dim(), attention.value_dim);
         let d_q = pieces.columns(&mut gradients.q, k).into_iter();
@@ -89,7 +93,6 @@ impl<'a, R: FastMath> Call<'a, R> {
         );
         gradients.params = self.sum_params(&params);
         gradients.initial = self.state(d_borders, |task| pieces.before(task).is_none());
-        gradients
     }
 
     pub fn full_forward(&self, queries: &[Segment], keys: &[Segment], out: &mut [R]) -> State<R> {
@@ -112,15 +115,14 @@ impl<'a, R: FastMath> Call<'a, R> {
         queries: &[Segment],
         keys: &[Segment],
         cotangent: Cotangent<'_, R>,
-    ) -> Gradients<R> {
-        let mut gradients = self.zero_gradients();
+        gradients: &mut Gradients<R>,
+    ) {
         let borders = self.sum_keys(keys);
         let (d_borders, of_queries) =
             self.full_backward_queries(queries, &borders, cotangent, &mut gradients.q);
         let of_keys = self.full_backward_keys(keys, &d_borders, &mut gradients.k, &mut gradients.v);
         gradients.params = self.sum_params(&[of_queries, of_keys].concat());
         gradients.initial = self.state(d_borders, |_| true);
-        gradients
     }
 
     /// Gradients of the queries; returns those of the states they read, and of the parameters, task by task.
@@ -279,17 +281,6 @@ impl<'a, R: FastMath> Call<'a, R> {
         let mut all = self.borders(self.inputs.initial, keys.len());
         sums.iter().enumerate().for_each(|(task, sum)| all[pieces.owner(task)].add_border(sum));
         all
-    }
-
-    fn zero_gradients(&self) -> Gradients<R> {
-        let zeros = |like: &[R]| vec![R::ZERO; like.len()];
-        Gradients {
-            q: zeros(self.inputs.q),
-            k: zeros(self.inputs.k),
-            v: zeros(self.inputs.v),
-            params: Vec::new(),
-            initial: State { s: Vec::new(), z: Vec::new() },
-        }
     }
 
     /// Room for the parameters' gradients of each task.

@@ -11,7 +11,7 @@ use super::LinearAttention;
 use super::border::{Border, KeysAndValues, add_summed};
 use super::call::{Cotangent, HeadGradients, chunks};
 use super::denominator::SummedGradient;
-use super::head::{Head, Rows, Scratch};
+use super::head::{Head, Next, Rows, Scratch};
 use crate::columns::Columns;
 use crate::encoding::Side;
 use crate::fast_math::FastMath;
@@ -54,14 +54,14 @@ impl<R: FastMath> Workspace<R> {
     }
 
     /// `tril(Q̃ K̃^T)`.
-    fn score(&mut self, n: usize, ahead: Ahead<'_, R>) {
+    fn score(&mut self, n: usize, ahead: Ahead<R>) {
         self.keys_t.transpose_of(&self.kv.keys.encoded);
         lower_product(&self.queries.encoded, &self.keys_t, n, &mut self.scores, ahead);
     }
 }
 
 /// `tril(A B)`, `n × n`.
-fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>, ahead: Ahead<'_, R>) {
+fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>, ahead: Ahead<R>) {
     into.resize(n, n);
     product_ahead(into, Part::Lower, Onto::Zero, [Term::new(a, b)], [ahead]);
     into.cut_above_diagonal();
@@ -79,9 +79,10 @@ pub(super) struct Task<'a, R: FastMath> {
 pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Task<'_, R>]) {
     let Head { attention, tokens, .. } = tasks[0].head;
     for (from, n) in chunks(tokens.len, attention.chunk) {
-        for Task { head, border, out } in tasks.iter_mut() {
-            let next = Some(from + n);
-            let [q, k] = [head.inputs.q, head.inputs.k].map(|x| head.ahead(x, attention.key_dim(), next));
+        let of = tasks.len();
+        for (turn, Task { head, border, out }) in tasks.iter_mut().enumerate() {
+            let next = head.after(from + n, turn, of);
+            let [q, k] = [head.inputs.q, head.inputs.k].map(|x| next.of(head, x, attention.key_dim()));
             workspace.load(head, from, n, &border.z);
             workspace.score(n, q);
             let Workspace { queries, kv, scores, out: values, sums, .. } = workspace;
@@ -169,7 +170,7 @@ impl<R: FastMath> BackwardWorkspace<R> {
             borders[0].z.copy_from_slice(&task.initial.z);
         }
         for (c, (from, n)) in chunks(tokens.len, attention.chunk).enumerate().take(count.max(1) - 1) {
-            for (task, borders) in tasks.iter().zip(borders.chunks_mut(count)) {
+            for (turn, (task, borders)) in tasks.iter().zip(borders.chunks_mut(count)).enumerate() {
                 let [before, after] = &mut borders[c..c + 2] else {
                     unreachable!("the last chunk is not taken")
                 };
@@ -177,9 +178,9 @@ impl<R: FastMath> BackwardWorkspace<R> {
                 task.head.load(Side::Key, from, n, keys);
                 task.head.load_values(from, n, values);
                 after.s.resize_like(&before.s);
-                let (inputs, next) = (task.head.inputs, Some(from + n));
-                let k = task.head.ahead(inputs.k, attention.key_dim(), next);
-                let v = task.head.ahead(inputs.v, attention.value_dim, next);
+                let (inputs, next) = (task.head.inputs, task.head.after(from + n, turn, tasks.len()));
+                let k = next.of(&task.head, inputs.k, attention.key_dim());
+                let v = next.of(&task.head, inputs.v, attention.value_dim);
                 let own = Term::transposed(values, &keys.encoded);
                 product_ahead(&mut after.s, Part::Full, Onto::Tile(&before.s), [own], [k, v]);
                 after.z.copy_from_slice(&before.z);
@@ -212,8 +213,10 @@ pub(super) fn backward<R: FastMath>(
     let count = tokens.len.div_ceil(attention.chunk);
     workspace.find_borders(tasks);
     for (from, n) in chunks(tokens.len, attention.chunk).rev() {
-        for (i, task) in tasks.iter_mut().enumerate() {
-            chunk_backward(workspace, cotangent, task, i * count + from / attention.chunk, from, n);
+        let of = tasks.len();
+        for (turn, task) in tasks.iter_mut().enumerate() {
+            let next = task.head.before(from, turn, of);
+            chunk_backward(workspace, cotangent, task, turn * count + from / attention.chunk, next, from, n);
         }
     }
 }
@@ -224,6 +227,7 @@ fn chunk_backward<R: FastMath>(
     cotangent: Cotangent<'_, R>,
     task: &mut BackwardTask<'_, R>,
     border: usize,
+    next: Next,
     from: usize,
     n: usize,
 ) {
@@ -240,10 +244,9 @@ fn chunk_backward<R: FastMath>(
     attention.divide_vjp(&mut forward.sums[..n], &forward.out, d_out);
 
     let inputs = head.inputs;
-    let ahead = |x, width| head.ahead(x, width, from.checked_sub(attention.chunk));
-    let [next_q, next_k] = [inputs.q, inputs.k].map(|x| ahead(x, attention.key_dim()));
+    let [next_q, next_k] = [inputs.q, inputs.k].map(|x| next.of(head, x, attention.key_dim()));
     let [next_v, next_out, next_d_out] =
-        [inputs.v, cotangent.out, cotangent.d_out].map(|x| ahead(x, attention.value_dim));
+        [inputs.v, cotangent.out, cotangent.d_out].map(|x| next.of(head, x, attention.value_dim));
     forward.score(n, next_q);
     values_t.transpose_of(&forward.kv.values);
     lower_product(d_out, values_t, n, d_scores, next_k);

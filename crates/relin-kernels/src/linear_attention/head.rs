@@ -21,6 +21,28 @@ pub(super) struct Head<'a, R: FastMath> {
     pub tokens: Segment,
 }
 
+/// The chunk that comes next to the head whose turn it is, the `turn`-th of `of` neighbours run one after the other.
+///
+/// Each asks for its share of what all of them will need: some rows in full, as they lie in memory, instead of its own
+/// columns of all rows.
+#[derive(Clone, Copy)]
+pub(super) struct Next {
+    pub turn: usize,
+    pub of: usize,
+    /// First row of the chunk, from the segment's start, and how many it has.
+    pub from: usize,
+    pub n: usize,
+}
+
+impl Next {
+    /// Rows of a tensor.
+    pub fn of<R: FastMath>(&self, head: &Head<'_, R>, tensor: &[R], width: usize) -> Ahead<R> {
+        let [begin, end] = [self.turn, self.turn + 1].map(|share| self.n * share / self.of);
+        let first = tensor.as_ptr().wrapping_add(head.at(width, self.from + begin) - self.turn * width);
+        Ahead::new(first, head.attention.heads * width, self.of * width, end - begin)
+    }
+}
+
 /// A chunk of queries or keys.
 #[derive(Debug)]
 pub(super) struct Rows<R> {
@@ -113,12 +135,16 @@ impl<R: FastMath> Head<'_, R> {
         }
     }
 
-    /// The rows of another chunk, to be loaded when the other heads have had their turn; none outside the tokens.
-    pub fn ahead<'t>(&self, tensor: &'t [R], width: usize, from: Option<usize>) -> Ahead<'t, R> {
-        let from = from.unwrap_or(self.tokens.len).min(self.tokens.len);
-        let rows = self.attention.chunk.min(self.tokens.len - from);
-        let (tensor, stride) = if rows == 0 { (&[][..], 1) } else { self.strided(tensor, width, from) };
-        Ahead::new(tensor, stride, width, rows)
+    /// The chunk from row `from` on, which comes next; empty after the last.
+    pub fn after(&self, from: usize, turn: usize, of: usize) -> Next {
+        let from = from.min(self.tokens.len);
+        Next { turn, of, from, n: self.attention.chunk.min(self.tokens.len - from) }
+    }
+
+    /// The chunk before row `from`, which comes next on the way back; empty before the first.
+    pub fn before(&self, from: usize, turn: usize, of: usize) -> Next {
+        let first = from.saturating_sub(self.attention.chunk);
+        Next { turn, of, from: first, n: from - first }
     }
 
     /// Rows of the values.
@@ -217,8 +243,12 @@ impl<R: FastMath> Head<'_, R> {
 
     /// This head's columns from row `from` of its tokens on, and the distance of its rows.
     fn strided<'t>(&self, tensor: &'t [R], width: usize, from: usize) -> (&'t [R], usize) {
-        let stride = self.attention.heads * width;
-        (&tensor[(self.tokens.start + from) * stride + self.head * width..], stride)
+        (&tensor[self.at(width, from)..], self.attention.heads * width)
+    }
+
+    /// Where this head's row `from` of its tokens begins.
+    fn at(&self, width: usize, from: usize) -> usize {
+        ((self.tokens.start + from) * self.attention.heads + self.head) * width
     }
 
     /// Copies rows of this head's columns to consecutive places.

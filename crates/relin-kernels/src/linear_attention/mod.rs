@@ -98,7 +98,7 @@ pub struct Inputs<'a, R> {
 }
 
 /// What keys and values amount to, for each segment and head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct State<R> {
     /// `S = Σ k̃_t v_t^T`, `[B, H, K', V]`.
     pub s: Vec<R>,
@@ -116,7 +116,7 @@ pub struct Output<R> {
 }
 
 /// Gradients of a scalar for everything that went in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Gradients<R> {
     /// `[N, H, K]`.
     pub q: Vec<R>,
@@ -230,6 +230,25 @@ impl<R: FastMath> LinearAttention<R> {
         d_out: &[R],
         d_state: Option<&State<R>>,
     ) -> Gradients<R> {
+        let mut gradients = Gradients::default();
+        self.backward_into(mask, inputs, out, d_out, d_state, &mut gradients);
+        gradients
+    }
+
+    /// [`backward`](Self::backward) that overwrites `gradients`. Memory that was never used costs several times the
+    /// writing itself, so a caller who can keep the gradients of an earlier call should.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the segments and sizes imply.
+    pub fn backward_into(
+        &self,
+        mask: Mask<'_>,
+        inputs: Inputs<'_, R>,
+        out: &[R],
+        d_out: &[R],
+        d_state: Option<&State<R>>,
+        gradients: &mut Gradients<R>,
+    ) {
         self.check(mask, inputs);
         assert_eq!(out.len(), d_out.len(), "out and its gradient differ in length");
         assert_eq!(
@@ -241,9 +260,14 @@ impl<R: FastMath> LinearAttention<R> {
         let fades = Fade::of_heads(&attention);
         let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };
         let cotangent = Cotangent { out, d_out, d_state };
+        for (d, like) in
+            [(&mut gradients.q, inputs.q), (&mut gradients.k, inputs.k), (&mut gradients.v, inputs.v)]
+        {
+            d.resize(like.len(), R::ZERO);
+        }
         match mask {
-            Mask::Causal { queries, .. } => call.causal_backward(queries, cotangent),
-            Mask::Full { queries, keys } => call.full_backward(queries, keys, cotangent),
+            Mask::Causal { queries, .. } => call.causal_backward(queries, cotangent, gradients),
+            Mask::Full { queries, keys } => call.full_backward(queries, keys, cotangent, gradients),
         }
     }
 

@@ -69,32 +69,47 @@ pub(crate) enum Onto<'a, R> {
     Tile(&'a Tile<R>),
 }
 
-/// Rows that will be read soon, `stride` apart: a product asks the memory for them, some before each block of its
-/// arithmetic, so that they arrive meanwhile. All at once they would keep the processor waiting.
+/// Elements that a product asks for at once: four cache lines of `f32`.
+const ASKED: usize = 64;
+
+/// Rows that will soon be read or written, `stride` apart: a product asks the memory for them, some before each block
+/// of its arithmetic, so that they arrive meanwhile. All at once they would keep the processor waiting. Nothing is
+/// read: the rows may be lent to another thread, or lie outside any memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ahead<'a, R> {
-    rows: &'a [R],
+pub(crate) struct Ahead<R> {
+    next: *const R,
+    rows: usize,
     stride: usize,
     width: usize,
+    /// How much of the next row was asked for.
+    asked: usize,
 }
 
-impl<'a, R> Ahead<'a, R> {
-    /// `n` rows of `width`.
-    pub fn new(rows: &'a [R], stride: usize, width: usize, n: usize) -> Self {
-        let len = n.checked_sub(1).map_or(0, |last| last * stride + width);
-        Self { rows: &rows[..len], stride, width }
+impl<R> Ahead<R> {
+    /// `rows` rows of `width`, from the element at `first` on.
+    pub fn new(first: *const R, stride: usize, width: usize, rows: usize) -> Self {
+        Self { next: first, rows, stride, width, asked: 0 }
     }
 
+    /// How many times there is something to ask for.
     fn len(&self) -> usize {
-        self.rows.len().div_ceil(self.stride)
+        self.rows * self.width.div_ceil(ASKED)
     }
 
-    /// Asks for the first `n` of the rows and forgets them.
+    /// Asks for the next elements, `times` times.
     #[inline(always)]
-    fn ask(&mut self, n: usize) {
-        for _ in 0..n.min(self.len()) {
-            prefetch(&self.rows[..self.width]);
-            self.rows = self.rows.get(self.stride..).unwrap_or_default();
+    fn ask(&mut self, times: usize) {
+        for _ in 0..times {
+            if self.rows == 0 {
+                return;
+            }
+            let end = self.width.min(self.asked + ASKED);
+            prefetch(self.next.wrapping_add(self.asked), end - self.asked);
+            self.asked = end;
+            if end == self.width {
+                (self.asked, self.rows) = (0, self.rows - 1);
+                self.next = self.next.wrapping_add(self.stride);
+            }
         }
     }
 }
@@ -115,7 +130,7 @@ pub(crate) fn product_ahead<R: Lanes, const N: usize, const A: usize>(
     part: Part,
     onto: Onto<'_, R>,
     terms: [Term<'_, R>; N],
-    ahead: [Ahead<'_, R>; A],
+    ahead: [Ahead<R>; A],
 ) {
     if let Onto::Tile(tile) = onto {
         assert_eq!((tile.rows, tile.cols), (dst.rows, dst.cols), "tiles do not fit");
@@ -129,7 +144,7 @@ struct Product<'a, 'b, R, const N: usize, const A: usize> {
     part: Part,
     onto: Onto<'b, R>,
     terms: [Term<'b, R>; N],
-    ahead: [Ahead<'b, R>; A],
+    ahead: [Ahead<R>; A],
 }
 
 impl<R: Lanes, const N: usize, const A: usize> WithSimd for Product<'_, '_, R, N, A> {

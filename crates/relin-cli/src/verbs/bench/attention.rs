@@ -1,5 +1,6 @@
 //! `relin bench attention` and `relin bench encoding`: one call of causal attention.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::check::{against_double, against_naive};
@@ -8,7 +9,7 @@ use super::error::BenchError;
 use super::inputs::{Sizes, Tensors};
 use super::machine::{Sgemm, bandwidth};
 use super::memory::peak_of;
-use super::operator::{Linear, Method, Operator, Subject};
+use super::operator::{Linear, Method, Operator, Results, Subject};
 use super::position::Position;
 use super::report::{self, Measurement, ShapeOf};
 use super::timing::{Case, Times, compare, timed};
@@ -108,18 +109,22 @@ impl Bench<'_> {
         }
         let segments = sizes.segments();
         let of = |contender: &Contender| &tensors[&contender.sizes.key_dim];
+        let kept = RefCell::new(Results::default());
         let check = |contender: &Contender| {
             let tensors = of(contender);
             let (results, peak) = peak_of(|| contender.operator.run(direction, &segments, tensors));
             let results = results?;
             let peak_bytes = peak.saturating_sub(results.bytes);
             let error = against_double(&contender.subject, &contender.sizes, tensors, &results)?;
+            kept.replace(results);
             Ok(Checked { error, peak_bytes })
         };
         let checked = contenders.iter().map(check).collect::<Result<Vec<_>, BenchError>>()?;
         let cases = contenders.iter().map(|contender| -> Case<'_> {
-            let (operator, tensors, segments) = (&contender.operator, of(contender), &segments);
-            Box::new(move || timed(|| operator.run(direction, segments, tensors)))
+            let (operator, tensors, segments, kept) = (&contender.operator, of(contender), &segments, &kept);
+            Box::new(move || {
+                timed(|| operator.run_into(direction, segments, tensors, &mut kept.borrow_mut()))
+            })
         });
         let mut cases: Vec<Case<'_>> = cases.collect();
         let times = compare(self.definition.seconds_per_measurement, &self.sgemm, &mut cases)?;

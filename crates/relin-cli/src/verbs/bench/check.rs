@@ -1,7 +1,7 @@
 //! Before anything is timed: is it right? The operator is held to its definition on a short sequence, and at every
 //! length that is timed to its own form in double precision, on one head.
 
-use relin_kernels::linear_attention::Normalizer;
+use relin_kernels::linear_attention::{Gradients, Normalizer};
 use relin_kernels::real::Real;
 use relin_kernels::rng::Rng;
 
@@ -78,7 +78,7 @@ fn slope_error(
     exact: &Operator<f64>,
     rows: &[usize],
     x: &Tensors<f64>,
-    gradients: &[Vec<f32>; 3],
+    gradients: &Gradients<f32>,
     seed: u64,
 ) -> Result<f64, BenchError> {
     let rng = Rng::new(seed, u64::MAX);
@@ -95,7 +95,7 @@ fn slope_error(
     };
     let expected = (value(STEP)? - value(-STEP)?) / (2.0 * STEP);
     let (mut found, mut squares) = (0.0, 0.0);
-    for (tensor, gradient) in gradients.iter().enumerate() {
+    for (tensor, gradient) in of_inputs(gradients).into_iter().enumerate() {
         for (i, d) in gradient.iter().enumerate() {
             let term = d.to_f64() * along(tensor, i);
             found += term;
@@ -122,13 +122,18 @@ pub fn against_double(
     let mut worst = error;
     if let (Some(found), Some(expected)) = (&results.gradients, &expected.gradients) {
         let widths = [sizes.key_dim, sizes.key_dim, sizes.value_dim];
-        for ((found, expected), width) in found.iter().zip(expected).zip(widths) {
+        for ((found, expected), width) in of_inputs(found).into_iter().zip(of_inputs(expected)).zip(widths) {
             let error = relative_error(first_head(found, sizes, width).into_iter(), expected);
             held(subject, DOUBLE, error)?;
             worst = worst.max(error);
         }
     }
     Ok(worst)
+}
+
+/// Of q, k and v.
+fn of_inputs<R>(gradients: &Gradients<R>) -> [&[R]; 3] {
+    [&gradients.q, &gradients.k, &gradients.v]
 }
 
 /// Refuses an error that is too large, or not a number.
@@ -189,11 +194,8 @@ mod tests {
         for wrong in [1.0, f32::NAN] {
             for tensor in 0..4 {
                 let mut results = right();
-                let values = match tensor {
-                    3 => &mut results.out,
-                    tensor => &mut results.gradients.as_mut().unwrap()[tensor],
-                };
-                values[0] += wrong;
+                let Gradients { q, k, v, .. } = results.gradients.as_mut().unwrap();
+                [q, k, v, &mut results.out][tensor][0] += wrong;
                 let error = against_double(&subject, &SIZES, &tensors, &results).unwrap_err();
                 assert!(matches!(error, BenchError::Wrong { .. }), "{error}");
             }
@@ -210,7 +212,7 @@ mod tests {
         let rows: Vec<usize> = (0..SIZES.length).collect();
         let mut gradients = results.gradients.unwrap();
         assert!(slope_error(&exact, &rows, &tensors.widened(), &gradients, 2).unwrap() < 1e-5);
-        gradients[1].iter_mut().for_each(|d| *d *= 1.01);
+        gradients.k.iter_mut().for_each(|d| *d *= 1.01);
         assert!(slope_error(&exact, &rows, &tensors.widened(), &gradients, 2).unwrap() > 1e-4);
     }
 }

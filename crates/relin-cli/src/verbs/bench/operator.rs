@@ -5,7 +5,7 @@ use std::sync::Arc;
 use relin_kernels::encoding::{Encoding, Place, Stage};
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
-use relin_kernels::linear_attention::{Inputs, LinearAttention, Normalizer, State, naive};
+use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, State, naive};
 use relin_kernels::segments::{Mask, Segment};
 
 use super::definition::Direction;
@@ -118,12 +118,13 @@ enum Kind<R: FastMath> {
     Softmax(EncodedSoftmax<R>),
 }
 
-/// What a call gives.
+/// What a call gives. The next call writes over it: both sides of a comparison keep the memory that they have.
+#[derive(Default)]
 pub struct Results<R> {
     /// `[N, H, V]`.
     pub out: Vec<R>,
-    /// Of q, k and v, if they were asked for.
-    pub gradients: Option<[Vec<R>; 3]>,
+    /// If they were asked for.
+    pub gradients: Option<Gradients<R>>,
     /// Bytes of everything that the call returned.
     pub bytes: usize,
 }
@@ -135,10 +136,23 @@ impl<R: FastMath> Operator<R> {
         segments: &[Segment],
         x: &Tensors<R>,
     ) -> Result<Results<R>, BenchError> {
+        let mut results = Results::default();
+        self.run_into(direction, segments, x, &mut results)?;
+        Ok(results)
+    }
+
+    pub fn run_into(
+        &self,
+        direction: Direction,
+        segments: &[Segment],
+        x: &Tensors<R>,
+        results: &mut Results<R>,
+    ) -> Result<(), BenchError> {
         match &self.kind {
-            Kind::Linear(attention) => Ok(linear(attention, &self.params, direction, segments, x)),
-            Kind::Softmax(attention) => attention.run(&self.params, direction, segments, x),
+            Kind::Linear(attention) => linear(attention, &self.params, direction, segments, x, results),
+            Kind::Softmax(attention) => *results = attention.run(&self.params, direction, segments, x)?,
         }
+        Ok(())
     }
 
     /// FLOPs as the kernels count them.
@@ -187,18 +201,22 @@ fn linear<R: FastMath>(
     direction: Direction,
     segments: &[Segment],
     x: &Tensors<R>,
-) -> Results<R> {
+    results: &mut Results<R>,
+) {
     let inputs = Inputs { q: &x.q, k: &x.k, v: &x.v, params, initial: None };
     let mask = Mask::causal(segments);
-    let output = attention.forward(mask, inputs);
-    let mut bytes = size_of_val(&*output.out) + state_bytes(&output.state);
+    let Results { out, gradients, bytes } = results;
+    out.resize(x.v.len(), R::ZERO);
+    let state = attention.forward_into(mask, inputs, out);
+    *bytes = size_of_val(out.as_slice()) + state_bytes(&state);
     if direction == Direction::Forward {
-        return Results { out: output.out, gradients: None, bytes };
+        *gradients = None;
+        return;
     }
-    let d = attention.backward(mask, inputs, &output.out, &x.d_out, None);
-    bytes += [&d.q, &d.k, &d.v, &d.params].iter().map(|d| size_of_val(d.as_slice())).sum::<usize>();
-    bytes += state_bytes(&d.initial);
-    Results { out: output.out, gradients: Some([d.q, d.k, d.v]), bytes }
+    let d = gradients.get_or_insert_default();
+    attention.backward_into(mask, inputs, out, &x.d_out, None, d);
+    *bytes += [&d.q, &d.k, &d.v, &d.params].iter().map(|d| size_of_val(d.as_slice())).sum::<usize>();
+    *bytes += state_bytes(&d.initial);
 }
 
 fn state_bytes<R>(state: &State<R>) -> usize {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use relin_kernels::encoding::{Encoder, Encoding, Side};
 use relin_kernels::fast_math::FastMath;
+use relin_kernels::linear_attention;
 use relin_kernels::segments::{Mask, Segment};
 use relin_kernels::softmax_attention::{Gradients, Inputs, Saved, SoftmaxAttention, naive};
 
@@ -63,7 +64,8 @@ impl<R: FastMath> EncodedSoftmax<R> {
         let d_q = self.encode_vjp(&*encoder, Side::Query, segments, &x.q, &dq);
         let d_k = self.encode_vjp(&*encoder, Side::Key, segments, &x.k, &dk);
         bytes += [&d_q, &d_k, &dv].iter().map(|d| size_of_val(d.as_slice())).sum::<usize>();
-        Ok(Results { out, gradients: Some([d_q, d_k, dv]), bytes })
+        let gradients = linear_attention::Gradients { q: d_q, k: d_k, v: dv, ..Default::default() };
+        Ok(Results { out, gradients: Some(gradients), bytes })
     }
 
     /// `[N, H, K]` to `[N, H, K']`, for segments laid end to end.
