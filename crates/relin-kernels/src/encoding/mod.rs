@@ -228,15 +228,15 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// - `out`: `[n, K']`, overwritten
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]);
 
-    /// Encodes the row of every head of one token: `out_h = M_position x_h`.
+    /// Encodes one token: the query's and the key's row of every head, `out_h = M_position x_h`.
     ///
     /// # Shapes
-    /// - `x`: `[H, K]`
+    /// - `x`: queries and keys, `[H, K]`
     /// - `out`: `[H, K']`, overwritten
-    fn encode_heads(&self, side: Side, heads: usize, position: i64, x: &[R], out: &mut [R]) {
-        let (k, encoded) = (x.len() / heads, out.len() / heads);
-        for (head, (x, out)) in x.chunks(k).zip(out.chunks_mut(encoded)).enumerate() {
-            self.encode(side, head, position, x, out);
+    fn encode_token(&self, heads: usize, position: i64, x: [&[R]; 2], out: [&mut [R]; 2]) {
+        for ((side, x), out) in [Side::Query, Side::Key].into_iter().zip(x).zip(out) {
+            let rows = x.chunks(x.len() / heads).zip(out.chunks_mut(out.len() / heads));
+            rows.enumerate().for_each(|(head, (x, out))| self.encode(side, head, position, x, out));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Generation, one token at a time, in constant memory.
 //!
 //! The recurrence `S ← S + k̃ v^T`, `o = q̃^T S` is applied in blocks: the newest tokens wait in a short buffer and
-//! are read as scores, `o = q̃^T S + Σ_j (q̃ · k̃_j) v_j`, and every C-th token folds the buffer into S. So the state is
-//! read but seldom written, and the sums are formed in the order of the chunked form: rounding does not grow with
+//! are read as scores, `o = q̃^T S + Σ_j (q̃ · k̃_j) v_j`, and every B-th token folds the buffer into S. So the state is
+//! read but seldom written, and the sums are formed block by block as in the chunked form: rounding does not grow with
 //! the number of tokens as it does when every token is added to a long sum.
 
 use super::denominator::{axpy, dot};
@@ -32,17 +32,23 @@ pub struct Recurrent<R: FastMath> {
     encoded: [Vec<R>; 2],
 }
 
+/// Tokens that wait before they are folded into the state, B. A step reads the state, `K'·V` numbers a head, and what
+/// waits, `(K' + V)·B/2`; a quarter of that is the least that folding every B-th token still leaves small.
+const WAITING: usize = 16;
+
 /// Tokens not folded into the state yet, in the layout in which a query reads them.
 #[derive(Debug)]
 struct Waiting<R> {
     len: usize,
-    /// Encoded keys, `[H, K', C]`.
+    /// B: how many have room.
+    room: usize,
+    /// Encoded keys, `[H, K', B]`.
     k: Vec<R>,
-    /// Values, `[H, C, V]`.
+    /// Values, `[H, B, V]`.
     v: Vec<R>,
     /// The sum of their normaliser features, `[H, Z]`.
     z: Vec<R>,
-    /// Scores of one query, `[C]`.
+    /// Scores of one query, `[B]`.
     scores: Vec<R>,
 }
 
@@ -116,21 +122,20 @@ impl<R: FastMath> Recurrent<R> {
     /// - `q`, `k`: `[H, K]`; `v`: `[H, V]`; `out`: `[H, V]`, overwritten
     ///
     /// # Cost
-    /// `4·K'·V + (K' + V)·C` FLOPs a head on average: half for reading S, half for folding every C-th token. No memory is
+    /// `4·K'·V + (K' + V)·B` FLOPs a head on average: half for reading S, half for folding every B-th token. No memory is
     /// allocated but by random features and stochastic encodings.
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
-        self.encode(Side::Query, q);
-        self.encode(Side::Key, k);
+        self.encode(q, k);
         if self.attention.normalizer != Normalizer::None {
             let plain = self.attention.sums_plain_features();
             axpy(R::ONE, if plain { &self.middle[1] } else { &self.encoded[1] }, &mut self.waiting.z);
         }
-        self.waiting.push(&self.attention, &self.encoded[1], v);
+        self.waiting.push(&self.encoded[1], v, self.attention.value_dim);
         for (head, out) in out.chunks_mut(self.attention.value_dim).enumerate() {
             self.output(head, out);
         }
         self.position += 1;
-        if self.waiting.len == self.attention.chunk {
+        if self.waiting.len == self.waiting.room {
             self.fold();
         }
     }
@@ -151,37 +156,45 @@ impl<R: FastMath> Recurrent<R> {
         output.out
     }
 
-    fn encode(&mut self, side: Side, raw: &[R]) {
-        let (attention, position) = (&self.attention, self.position);
-        let (middle, encoded) = (&mut self.middle[side as usize], &mut self.encoded[side as usize]);
+    fn encode(&mut self, q: &[R], k: &[R]) {
+        let Self { attention, encoder, fades, waiting, middle, encoded, position, .. } = self;
+        let (map, heads) = (&attention.feature_map, attention.heads);
+        let [middle_q, middle_k] = middle;
+        let [encoded_q, encoded_k] = encoded;
         match attention.stage {
             Stage::AfterFeatureMap => {
-                attention.feature_map.apply(side, raw, middle);
-                self.encoder.encode_heads(side, attention.heads, position, middle, encoded);
+                map.apply(Side::Query, q, middle_q);
+                map.apply(Side::Key, k, middle_k);
+                encoder.encode_token(heads, *position, [middle_q, middle_k], [encoded_q, encoded_k]);
             }
             Stage::BeforeFeatureMap => {
-                self.encoder.encode_heads(side, attention.heads, position, raw, middle);
-                attention.feature_map.apply(side, middle, encoded);
+                encoder.encode_token(heads, *position, [q, k], [middle_q, middle_k]);
+                map.apply(Side::Query, middle_q, encoded_q);
+                map.apply(Side::Key, middle_k, encoded_k);
             }
         }
-        let rows = encoded.chunks_mut(attention.encoded_dim()).zip(middle.chunks_mut(attention.middle_dim()));
-        for (fade, (encoded, middle)) in self.fades.iter().zip(rows) {
-            fade.apply(side, self.waiting.len, [encoded].into_iter());
-            if attention.sums_plain_features() {
-                fade.apply(side, self.waiting.len, [middle].into_iter());
+        for (side, encoded, middle) in [(Side::Query, encoded_q, middle_q), (Side::Key, encoded_k, middle_k)]
+        {
+            let rows =
+                encoded.chunks_mut(attention.encoded_dim()).zip(middle.chunks_mut(attention.middle_dim()));
+            for (fade, (encoded, middle)) in fades.iter().zip(rows) {
+                fade.apply(side, waiting.len, [encoded].into_iter());
+                if attention.sums_plain_features() {
+                    fade.apply(side, waiting.len, [middle].into_iter());
+                }
             }
         }
     }
 
     fn output(&mut self, head: usize, out: &mut [R]) {
-        let Waiting { len, k, v, z, scores } = &mut self.waiting;
-        let (attention, state) = (&self.attention, &self.state);
-        let (chunk, encoded, width) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
+        let Waiting { len, room, k, v, z, scores } = &mut self.waiting;
+        let (attention, state, room) = (&self.attention, &self.state, *room);
+        let (encoded, width) = (attention.encoded_dim(), attention.value_dim);
         let query = &self.encoded[0][head * encoded..][..encoded];
-        let scores = &mut scores[..*len];
-        weighted_rows(query, &k[head * encoded * chunk..], chunk, scores, Into::Overwrite);
+        // Scores of places where no token waits cost nothing: a register holds them all.
+        weighted_rows(query, &k[head * encoded * room..], room, scores, Into::Overwrite);
         weighted_rows(query, &state.s[head * encoded * width..], width, out, Into::Overwrite);
-        weighted_rows(scores, &v[head * chunk * width..], width, out, Into::Accumulate);
+        weighted_rows(&scores[..*len], &v[head * room * width..], width, out, Into::Accumulate);
         let f = match attention.normalizer {
             Normalizer::None => return,
             _ if attention.sums_plain_features() => {
@@ -206,28 +219,34 @@ impl<R: FastMath> Recurrent<R> {
 
 impl<R: FastMath> Waiting<R> {
     fn new(attention: &LinearAttention<R>, memory: &Memory<R>) -> Self {
-        let (heads, chunk, encoded) = (attention.heads, attention.chunk, attention.encoded_dim());
+        let (heads, encoded, width) = (attention.heads, attention.encoded_dim(), attention.value_dim);
+        let len = memory.waiting_k.len() / (heads * encoded);
+        assert!(
+            len < attention.chunk,
+            "{len} tokens wait, which is no less than the chunk of {}",
+            attention.chunk
+        );
+        let room = attention.chunk.min(WAITING).max(len + 1);
         let mut waiting = Self {
             len: 0,
-            k: vec![R::ZERO; heads * encoded * chunk],
-            v: vec![R::ZERO; heads * chunk * attention.value_dim],
+            room,
+            k: vec![R::ZERO; heads * encoded * room],
+            v: vec![R::ZERO; heads * room * width],
             z: memory.waiting_z.clone(),
-            scores: vec![R::ZERO; chunk],
+            scores: vec![R::ZERO; room],
         };
-        let values = memory.waiting_v.chunks(heads * attention.value_dim);
+        let values = memory.waiting_v.chunks(heads * width);
         for (k, v) in memory.waiting_k.chunks(heads * encoded).zip(values) {
-            assert!(waiting.len + 1 < chunk, "more tokens wait than fit a chunk of {chunk}");
-            waiting.push(attention, k, v);
+            waiting.push(k, v, width);
         }
         waiting
     }
 
-    fn push(&mut self, attention: &LinearAttention<R>, k: &[R], v: &[R]) {
-        let (chunk, width) = (attention.chunk, attention.value_dim);
-        for (column, &k) in self.k.chunks_mut(chunk).zip(k) {
+    fn push(&mut self, k: &[R], v: &[R], width: usize) {
+        for (column, &k) in self.k.chunks_mut(self.room).zip(k) {
             column[self.len] = k;
         }
-        for (rows, v) in self.v.chunks_mut(chunk * width).zip(v.chunks(width)) {
+        for (rows, v) in self.v.chunks_mut(self.room * width).zip(v.chunks(width)) {
             rows[self.len * width..][..width].copy_from_slice(v);
         }
         self.len += 1;
@@ -235,12 +254,12 @@ impl<R: FastMath> Waiting<R> {
 
     /// Keys `[n, H, K']` and values `[n, H, V]`, as they came.
     fn tokens(&self, attention: &LinearAttention<R>) -> (Vec<R>, Vec<R>) {
-        let (chunk, width) = (attention.chunk, attention.value_dim);
+        let (room, width) = (self.room, attention.value_dim);
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for i in 0..self.len {
-            keys.extend(self.k.chunks(chunk).map(|column| column[i]));
+            keys.extend(self.k.chunks(room).map(|column| column[i]));
             self.v
-                .chunks(chunk * width)
+                .chunks(room * width)
                 .for_each(|rows| values.extend_from_slice(&rows[i * width..][..width]));
         }
         (keys, values)
@@ -248,13 +267,13 @@ impl<R: FastMath> Waiting<R> {
 
     /// Adds the waiting tokens to a state.
     fn fold(&self, attention: &LinearAttention<R>, fades: &[Fade<R>], state: &mut State<R>) {
-        let (chunk, encoded, width) = (attention.chunk, attention.encoded_dim(), attention.value_dim);
+        let (room, encoded, width) = (self.room, attention.encoded_dim(), attention.value_dim);
         if self.len == 0 {
             return;
         }
-        let heads = self.k.chunks(encoded * chunk).zip(self.v.chunks(chunk * width));
+        let heads = self.k.chunks(encoded * room).zip(self.v.chunks(room * width));
         for ((k, v), s) in heads.zip(state.s.chunks_mut(encoded * width)) {
-            let keys = Mat::strided(k, encoded, self.len, chunk);
+            let keys = Mat::strided(k, encoded, self.len, room);
             matmul(s, Into::Accumulate, keys, Mat::new(v, self.len, width));
         }
         axpy(R::ONE, &self.z, &mut state.z);

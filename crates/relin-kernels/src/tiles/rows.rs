@@ -33,11 +33,11 @@ impl<R: Lanes> WithSimd for WeightedRows<'_, R> {
         let lanes = R::lanes::<S>();
         let mut col = 0;
         while col + 4 * lanes <= self.out.len() {
-            self.columns::<S, 4>(simd, col);
+            self.columns::<S, 4, 2>(simd, col);
             col += 4 * lanes;
         }
         while col + lanes <= self.out.len() {
-            self.columns::<S, 1>(simd, col);
+            self.columns::<S, 1, 4>(simd, col);
             col += lanes;
         }
         for (i, &weight) in self.weights.iter().enumerate() {
@@ -50,28 +50,50 @@ impl<R: Lanes> WithSimd for WeightedRows<'_, R> {
 }
 
 impl<R: Lanes> WeightedRows<'_, R> {
-    /// `V` registers of columns.
+    /// `V` registers of columns, in `U` sums of their own that do not wait for each other.
     #[inline(always)]
-    fn columns<S: Simd, const V: usize>(&mut self, simd: S, col: usize) {
+    fn columns<S: Simd, const V: usize, const U: usize>(&mut self, simd: S, col: usize) {
         let lanes = R::lanes::<S>();
         let out = self.out[col..][..V * lanes].as_mut_ptr().cast::<R::Vector<S>>();
-        let mut sums = [R::splat(simd, R::ZERO); V];
-        for (i, &weight) in self.weights.iter().enumerate() {
-            let weight = R::splat(simd, weight);
-            // SAFETY: `weighted_rows` has shown that every row holds as many elements as `out`, and `with_simd` that `V`
-            // registers from `col` on lie within them; unaligned access is asked for.
-            let row = unsafe { self.rows.as_ptr().add(i * self.stride + col).cast::<R::Vector<S>>() };
-            for (j, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: as above.
-                let x = unsafe { row.add(j).read_unaligned() };
-                *sum = R::mul_add(simd, weight, x, *sum);
+        let mut sums = [[R::splat(simd, R::ZERO); V]; U];
+        let (whole, rest) = self.weights.as_chunks::<U>();
+        for (block, weights) in whole.iter().enumerate() {
+            for (u, (&weight, sums)) in weights.iter().zip(&mut sums).enumerate() {
+                // SAFETY: row `block·U + u` is one of the weights', and `V` registers from `col` on lie within `out`.
+                unsafe { self.add_row(simd, block * U + u, col, weight, sums) };
             }
         }
-        for (j, sum) in sums.into_iter().enumerate() {
+        for (u, &weight) in rest.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { self.add_row(simd, whole.len() * U + u, col, weight, &mut sums[0]) };
+        }
+        for j in 0..V {
+            let sum = (1..U).fold(sums[0][j], |sum, u| R::add_lanes(simd, sum, sums[u][j]));
             // SAFETY: `out` covers `V` registers' elements.
             unsafe {
                 let place = out.add(j);
                 place.write_unaligned(R::add_lanes(simd, place.read_unaligned(), sum));
+            }
+        }
+    }
+
+    /// # Safety
+    /// There must be a row `row`, and `V` registers from `col` on must lie within `out`.
+    #[inline(always)]
+    unsafe fn add_row<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        col: usize,
+        weight: R,
+        sums: &mut [R::Vector<S>; V],
+    ) {
+        let weight = R::splat(simd, weight);
+        // SAFETY: `weighted_rows` has shown that every row holds as many elements as `out`; unaligned access is asked for.
+        unsafe {
+            let row = self.rows.as_ptr().add(row * self.stride + col).cast::<R::Vector<S>>();
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = R::mul_add(simd, weight, row.add(j).read_unaligned(), *sum);
             }
         }
     }

@@ -49,9 +49,8 @@ impl Cycles {
         let mut power = vec![0; self.next.len()];
         for cycle in &self.cycles {
             let shift = t.rem_euclid(cycle.len() as i64) as usize;
-            for (p, &i) in cycle.iter().enumerate() {
-                power[i] = cycle[(p + shift) % cycle.len()];
-            }
+            let shifted = cycle[shift..].iter().chain(&cycle[..shift]);
+            cycle.iter().zip(shifted).for_each(|(&i, &image)| power[i] = image);
         }
         power
     }

@@ -35,7 +35,6 @@ pub(super) fn rotate<R: Real>(
     width: usize,
     rows: &mut [R],
 ) {
-    let sign = if turn == Turn::Forward { R::ONE } else { -R::ONE };
     dispatch(
         #[inline(always)]
         || {
@@ -43,29 +42,33 @@ pub(super) fn rotate<R: Real>(
                 first,
                 rows.len() / width,
                 #[inline(always)]
-                |i, cos, sin| {
-                    let row = &mut rows[i * width..][..2 * cos.len()];
-                    match pairs {
-                        Pairs::Interleaved => {
-                            let (pairs, _) = row.as_chunks_mut::<2>();
-                            for ((pair, &cos), &sin) in pairs.iter_mut().zip(cos).zip(sin) {
-                                let ([a, b], sin) = (*pair, sign * sin);
-                                *pair = [a * cos - b * sin, b * cos + a * sin];
-                            }
-                        }
-                        Pairs::Half => {
-                            let (left, right) = row.split_at_mut(cos.len());
-                            let pairs = left.iter_mut().zip(right);
-                            for (((a, b), &cos), &sin) in pairs.zip(cos).zip(sin) {
-                                let sin = sign * sin;
-                                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                            }
-                        }
-                    }
-                },
+                |i, cos, sin| rotate_row(pairs, turn, cos, sin, &mut rows[i * width..][..width]),
             );
         },
     );
+}
+
+#[inline(always)]
+fn rotate_row<R: Real>(pairs: Pairs, turn: Turn, cos: &[R], sin: &[R], row: &mut [R]) {
+    let sign = if turn == Turn::Forward { R::ONE } else { -R::ONE };
+    let row = &mut row[..2 * cos.len()];
+    match pairs {
+        Pairs::Interleaved => {
+            let (pairs, _) = row.as_chunks_mut::<2>();
+            for ((pair, &cos), &sin) in pairs.iter_mut().zip(cos).zip(sin) {
+                let ([a, b], sin) = (*pair, sign * sin);
+                *pair = [a * cos - b * sin, b * cos + a * sin];
+            }
+        }
+        Pairs::Half => {
+            let (left, right) = row.split_at_mut(cos.len());
+            let pairs = left.iter_mut().zip(right);
+            for (((a, b), &cos), &sin) in pairs.zip(cos).zip(sin) {
+                let sin = sign * sin;
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+    }
 }
 
 /// `x ↦ (x cos tθ, x sin tθ)` for the first `k` elements of rows of `2k`.
@@ -77,10 +80,41 @@ pub(super) fn spread_phases<R: Real>(angles: &Angles<R>, first: i64, k: usize, r
                 first,
                 rows.len() / (2 * k),
                 #[inline(always)]
-                |i, cos, sin| {
-                    let (re, im) = rows[2 * k * i..][..2 * k].split_at_mut(k);
-                    for (((re, im), &cos), &sin) in re.iter_mut().zip(im).zip(cos).zip(sin) {
-                        (*re, *im) = (*re * cos, *re * sin);
+                |i, cos, sin| spread_row(cos, sin, &mut rows[2 * k * i..][..2 * k]),
+            );
+        },
+    );
+}
+
+#[inline(always)]
+fn spread_row<R: Real>(cos: &[R], sin: &[R], row: &mut [R]) {
+    let (re, im) = row.split_at_mut(cos.len());
+    for (((re, im), &cos), &sin) in re.iter_mut().zip(im).zip(cos).zip(sin) {
+        (*re, *im) = (*re * cos, *re * sin);
+    }
+}
+
+/// Turns rows that are all at one position, whose angles are found once: pairs of them, or phases if there are none.
+pub(super) fn turn_rows<'r, R: Real>(
+    angles: &Angles<R>,
+    pairs: Option<Pairs>,
+    position: i64,
+    rows: impl Iterator<Item = &'r mut [R]>,
+) {
+    let mut rows = Some(rows);
+    dispatch(
+        #[inline(always)]
+        || {
+            angles.for_each_row(
+                position,
+                1,
+                #[inline(always)]
+                |_, cos, sin| {
+                    for row in rows.take().into_iter().flatten() {
+                        match pairs {
+                            Some(pairs) => rotate_row(pairs, Turn::Forward, cos, sin, row),
+                            None => spread_row(cos, sin, row),
+                        }
                     }
                 },
             );
@@ -171,6 +205,15 @@ pub(super) fn permute<R: Real>(cycles: &Cycles, first: i64, k: usize, x: &[R], o
     for (out, x) in out.chunks_mut(k).zip(x.chunks(k)) {
         out.iter_mut().zip(&power).for_each(|(out, &i)| *out = x[i]);
         cycles.advance(&mut power);
+    }
+}
+
+/// Permutes rows that are all at one position, in place.
+pub(super) fn permute_rows<'r, R: Real>(power: &[usize], rows: impl Iterator<Item = &'r mut [R]>) {
+    let mut x = vec![R::ZERO; power.len()];
+    for row in rows {
+        x.copy_from_slice(row);
+        row.iter_mut().zip(power).for_each(|(out, &i)| *out = x[i]);
     }
 }
 

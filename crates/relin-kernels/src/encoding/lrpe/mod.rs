@@ -24,7 +24,10 @@ use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
 use crate::rng::Rng;
 use angles::{Angles, geometric};
-use lambda::{Lambda, Turn, gather_phases, permute, permute_back, rotate, spread_phases, theta_gradient};
+use lambda::{
+    Lambda, Turn, gather_phases, permute, permute_back, permute_rows, rotate, spread_phases, theta_gradient,
+    turn_rows,
+};
 
 /// Streams of the seed: what is drawn for P is independent of what is drawn for Λ.
 const BASIS_STREAM: u64 = 1;
@@ -315,6 +318,29 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
                 let mut inner = vec![R::ZERO; x.len()];
                 basis.apply(k, x, k, &mut inner);
                 permute(cycles, position, k, &inner, out);
+            }
+        }
+    }
+
+    /// Angles and powers are found once for both rows of a head, or of all heads that share them.
+    fn encode_token(&self, heads: usize, position: i64, x: [&[R]; 2], out: [&mut [R]; 2]) {
+        let (k, width) = (self.key_dim, out[0].len() / heads);
+        let [mut queries, mut keys] = out;
+        for (sharer, BoundHead { basis, lambda }) in self.heads.iter().enumerate() {
+            let of_sharer = if self.heads.len() == 1 { 0..heads } else { sharer..sharer + 1 };
+            let x = x.map(|x| &x[of_sharer.start * k..of_sharer.end * k]);
+            let out =
+                [&mut queries, &mut keys].map(|out| &mut out[of_sharer.start * width..of_sharer.end * width]);
+            let rows = x.into_iter().zip(out).flat_map(|(x, out)| {
+                basis.apply(k, x, width, out);
+                out.chunks_mut(width)
+            });
+            match lambda {
+                Lambda::Phase { angles } => {
+                    turn_rows(angles, self.complex.then_some(Pairs::Half), position, rows);
+                }
+                Lambda::Rotation { angles, pairs } => turn_rows(angles, Some(*pairs), position, rows),
+                Lambda::Power { cycles } => permute_rows(&cycles.power(position), rows),
             }
         }
     }
