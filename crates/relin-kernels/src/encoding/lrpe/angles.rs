@@ -56,7 +56,10 @@ impl<R: Real> Angles<R> {
             let (start_cos, start_sin) = start.split_at(n);
             let count = (BLOCK - within).min(rows - i);
             for table in self.table[within * 2 * n..].chunks((2 * n).max(1)).take(count) {
-                let (table_cos, table_sin) = table.split_at(n);
+                // Slices of equal length, so that the loop needs no check of its own.
+                let (start_cos, start_sin) = (&start_cos[..n], &start_sin[..n]);
+                let (table_cos, table_sin) = (&table[..n], &table[n..][..n]);
+                let (cos, sin) = (&mut cos[..n], &mut sin[..n]);
                 for j in 0..n {
                     cos[j] = start_cos[j] * table_cos[j] - start_sin[j] * table_sin[j];
                     sin[j] = start_sin[j] * table_cos[j] + start_cos[j] * table_sin[j];

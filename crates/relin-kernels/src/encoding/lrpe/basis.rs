@@ -120,8 +120,11 @@ impl<R: Real> Bound<R> {
                 }
             }
             Self::Reflections(reflectors) => {
-                rows.for_each(|(x, out)| out[..k].copy_from_slice(x));
-                reflectors.iter().for_each(|r| reflect(&r.unit, stride, out));
+                let Some((first, others)) = reflectors.split_first() else {
+                    return rows.for_each(|(x, out)| out[..k].copy_from_slice(x));
+                };
+                reflect_to(&first.unit, x, stride, out);
+                others.iter().for_each(|r| reflect(&r.unit, stride, out));
             }
             Self::Dense(matrix) => {
                 let (rows, width) = (x.len() / k, matrix.len() / k);
@@ -175,9 +178,27 @@ fn reflect<R: Real>(unit: &[R], stride: usize, rows: &mut [R]) {
     );
 }
 
+/// [`reflect`] of the rows of `x`, end to end, into those of `out`.
+fn reflect_to<R: Real>(unit: &[R], x: &[R], stride: usize, out: &mut [R]) {
+    let k = unit.len();
+    dispatch(
+        #[inline(always)]
+        || {
+            for (x, out) in x.chunks(k).zip(out.chunks_mut(stride)) {
+                let along = dot(unit, x);
+                let twice = along + along;
+                for ((out, &x), &u) in out[..k].iter_mut().zip(x).zip(unit) {
+                    *out = x - twice * u;
+                }
+            }
+        },
+    );
+}
+
 #[inline(always)]
 fn reflect_row<R: Real>(unit: &[R], row: &mut [R]) {
-    let twice = dot(unit, row) + dot(unit, row);
+    let along = dot(unit, row);
+    let twice = along + along;
     for (x, &u) in row.iter_mut().zip(unit) {
         *x -= twice * u;
     }

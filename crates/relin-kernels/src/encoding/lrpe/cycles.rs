@@ -55,6 +55,19 @@ impl Cycles {
         power
     }
 
+    /// `π(i)` for every i.
+    pub fn next(&self) -> &[usize] {
+        &self.next
+    }
+
+    /// `π^{-1}`.
+    pub fn inverse(&self) -> Self {
+        let mut next = vec![0; self.next.len()];
+        self.next.iter().enumerate().for_each(|(i, &image)| next[image] = i);
+        let reversed = |cycle: &Vec<usize>| cycle.iter().rev().copied().collect();
+        Self { next, cycles: self.cycles.iter().map(reversed).collect() }
+    }
+
     /// Turns `π^t` into `π^(t+1)` in place.
     pub fn advance(&self, power: &mut [usize]) {
         power.iter_mut().for_each(|i| *i = self.next[*i]);
@@ -131,6 +144,8 @@ mod tests {
         let mut advanced = cycles.power(2);
         cycles.advance(&mut advanced);
         assert_eq!(advanced, expected[3]);
+        assert_eq!(cycles.inverse().next(), expected[3]);
+        assert_eq!(cycles.inverse().power(3), expected[1]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) enum Lambda<R> {
     /// Pairs of the first features, two for each angle, rotated by `tθ_j`.
     Rotation { angles: Angles<R>, pairs: Pairs },
     /// `x_i ↦ x_{π^t(i)}`.
-    Power { cycles: Cycles },
+    Power { cycles: Cycles, inverse: Cycles },
 }
 
 /// Which way a rotation turns.
@@ -201,10 +201,36 @@ pub(super) fn theta_gradient<R: Real>(
 
 /// `out_i = x_{π^t(i)}` for rows of `k`.
 pub(super) fn permute<R: Real>(cycles: &Cycles, first: i64, k: usize, x: &[R], out: &mut [R]) {
-    let mut power = cycles.power(first);
-    for (out, x) in out.chunks_mut(k).zip(x.chunks(k)) {
-        out.iter_mut().zip(&power).for_each(|(out, &i)| *out = x[i]);
-        cycles.advance(&mut power);
+    dispatch(
+        #[inline(always)]
+        || match k {
+            32 => permute_wide::<R, 32>(cycles, first, x, out),
+            64 => permute_wide::<R, 64>(cycles, first, x, out),
+            128 => permute_wide::<R, 128>(cycles, first, x, out),
+            _ => {
+                let mut power = cycles.power(first);
+                for (out, x) in out.chunks_mut(k).zip(x.chunks(k)) {
+                    out.iter_mut().zip(&power).for_each(|(out, &i)| *out = x[i]);
+                    cycles.advance(&mut power);
+                }
+            }
+        },
+    );
+}
+
+/// [`permute`] for the usual widths: where the compiler knows that no index can be out of range, it gathers a register
+/// at a time.
+#[inline(always)]
+fn permute_wide<R: Real, const K: usize>(cycles: &Cycles, first: i64, x: &[R], out: &mut [R]) {
+    let narrow = |indices: &[usize]| std::array::from_fn::<u32, K, _>(|i| indices[i] as u32);
+    let (mut power, next) = (narrow(&cycles.power(first)), narrow(cycles.next()));
+    for (out, x) in out.as_chunks_mut::<K>().0.iter_mut().zip(x.as_chunks::<K>().0) {
+        for (out, &i) in out.iter_mut().zip(&power) {
+            *out = x[i as usize % K];
+        }
+        for i in &mut power {
+            *i = next[*i as usize % K];
+        }
     }
 }
 
@@ -214,15 +240,6 @@ pub(super) fn permute_rows<'r, R: Real>(power: &[usize], rows: impl Iterator<Ite
     for row in rows {
         x.copy_from_slice(row);
         row.iter_mut().zip(power).for_each(|(out, &i)| *out = x[i]);
-    }
-}
-
-/// The transpose of [`permute`].
-pub(super) fn permute_back<R: Real>(cycles: &Cycles, first: i64, k: usize, d_out: &[R], d_x: &mut [R]) {
-    let mut power = cycles.power(first);
-    for (d_x, d_out) in d_x.chunks_mut(k).zip(d_out.chunks(k)) {
-        power.iter().zip(d_out).for_each(|(&i, &d)| d_x[i] = d);
-        cycles.advance(&mut power);
     }
 }
 
@@ -249,7 +266,7 @@ impl Lambda<f64> {
                     }
                 });
             }
-            Self::Power { cycles } => {
+            Self::Power { cycles, .. } => {
                 cycles.power(lag).iter().enumerate().for_each(|(i, &j)| re[i * k + j] = 1.0);
             }
         }

@@ -25,8 +25,7 @@ use crate::real::Real;
 use crate::rng::Rng;
 use angles::{Angles, geometric};
 use lambda::{
-    Lambda, Turn, gather_phases, permute, permute_back, permute_rows, rotate, spread_phases, theta_gradient,
-    turn_rows,
+    Lambda, Turn, gather_phases, permute, permute_rows, rotate, spread_phases, theta_gradient, turn_rows,
 };
 
 /// Streams of the seed: what is drawn for P is independent of what is drawn for Λ.
@@ -131,7 +130,7 @@ impl Lrpe {
         match &head.core {
             Core::Phase { theta } => Lambda::Phase { angles: angles(theta) },
             Core::Rotation { theta, pairs } => Lambda::Rotation { angles: angles(theta), pairs: *pairs },
-            Core::Power { cycles } => Lambda::Power { cycles: cycles.clone() },
+            Core::Power { cycles } => Lambda::Power { cycles: cycles.clone(), inverse: cycles.inverse() },
         }
     }
 }
@@ -311,10 +310,10 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
                 basis.apply(k, x, k, out);
                 rotate(angles, *pairs, Turn::Forward, position, k, out);
             }
-            Lambda::Power { cycles } if matches!(basis, basis::Bound::Identity) => {
+            Lambda::Power { cycles, .. } if matches!(basis, basis::Bound::Identity) => {
                 permute(cycles, position, k, x, out);
             }
-            Lambda::Power { cycles } => {
+            Lambda::Power { cycles, .. } => {
                 let mut inner = vec![R::ZERO; x.len()];
                 basis.apply(k, x, k, &mut inner);
                 permute(cycles, position, k, &inner, out);
@@ -340,7 +339,7 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
                     turn_rows(angles, self.complex.then_some(Pairs::Half), position, rows);
                 }
                 Lambda::Rotation { angles, pairs } => turn_rows(angles, Some(*pairs), position, rows),
-                Lambda::Power { cycles } => permute_rows(&cycles.power(position), rows),
+                Lambda::Power { cycles, .. } => permute_rows(&cycles.power(position), rows),
             }
         }
     }
@@ -378,7 +377,7 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
                 d_x.copy_from_slice(d_out);
                 rotate(angles, *pairs, Turn::Back, position, k, d_x);
             }
-            Lambda::Power { cycles } => permute_back(cycles, position, k, d_out, d_x),
+            Lambda::Power { inverse, .. } => permute(inverse, position, k, d_out, d_x),
         }
         basis.vjp(k, x, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
     }
