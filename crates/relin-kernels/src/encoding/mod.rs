@@ -240,6 +240,22 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         }
     }
 
+    /// The maps of consecutive positions as matrices: row d of map i is what position `first + i` makes of feature d alone.
+    /// Generation uses them where [`Encoding::halo`] makes single rows dear.
+    ///
+    /// # Shapes
+    /// - `out`: `[rows, K, K']`, overwritten
+    fn maps(&self, side: Side, head: usize, first: i64, rows: usize, key_dim: usize, out: &mut [R]) {
+        let mut unit = vec![R::ZERO; key_dim];
+        let width = out.len() / (rows * key_dim);
+        for (at, row) in out.chunks_mut(width).enumerate() {
+            let d = at % key_dim;
+            unit[d] = R::ONE;
+            self.encode(side, head, first + (at / key_dim) as i64, &unit, row);
+            unit[d] = R::ZERO;
+        }
+    }
+
     /// Vector–Jacobian product of [`encode`](Self::encode): `d_x_i = M_{position + i}^T d_out_i`, and the
     /// parameters' gradient added to `d_params`.
     ///

@@ -26,6 +26,7 @@
 //! Katharopoulos et al. 2020 (arXiv 2006.16236), Eq. 4–12; normalisers: LRPE authors' code, before and after
 //! January 2023.
 
+mod ahead;
 mod bidirectional;
 mod border;
 mod call;
@@ -46,6 +47,7 @@ use crate::encoding::{Decay, Encoding, Stage};
 use crate::fast_math::FastMath;
 use crate::feature_map::BoundFeatureMap;
 use crate::segments::Mask;
+use ahead::EncodedAhead;
 use call::{Call, Cotangent};
 use fade::Fade;
 
@@ -184,7 +186,8 @@ impl<R: FastMath> LinearAttention<R> {
     ///
     /// # Cost
     /// See the table of the module. Beyond its result it takes some tiles of `C × C`, `C × K'`, `C × V` and `K' × V` a
-    /// thread, whatever the number of tokens.
+    /// thread, whatever the number of tokens; and the encoded queries and keys of all tokens if the encoding has a
+    /// [`halo`](Encoding::halo).
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.
@@ -205,6 +208,9 @@ impl<R: FastMath> LinearAttention<R> {
             inputs.q.len() * self.value_dim,
             "out has not [N, H, V] elements"
         );
+        if let Some(ahead) = EncodedAhead::new(self, mask, inputs) {
+            return ahead.attention.forward_into(mask, ahead.inputs(inputs), out);
+        }
         let (attention, encoder) = (self.with_fitting_chunk(), self.encoding.bind(inputs.params));
         let fades = Fade::of_heads(&attention);
         let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };
@@ -256,6 +262,11 @@ impl<R: FastMath> LinearAttention<R> {
             inputs.q.len() * self.value_dim,
             "out has not [N, H, V] elements"
         );
+        if let Some(ahead) = EncodedAhead::new(self, mask, inputs) {
+            let d = ahead.attention.backward(mask, ahead.inputs(inputs), out, d_out, d_state);
+            *gradients = ahead.vjp(self, mask, inputs, d);
+            return;
+        }
         let (attention, encoder) = (self.with_fitting_chunk(), self.encoding.bind(inputs.params));
         let fades = Fade::of_heads(&attention);
         let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };

@@ -5,6 +5,8 @@
 //! read but seldom written, and the sums are formed block by block as in the chunked form: rounding does not grow with
 //! the number of tokens as it does when every token is added to a long sum.
 
+use rayon::prelude::*;
+
 use super::denominator::{axpy, dot};
 use super::fade::Fade;
 use super::{Inputs, LinearAttention, Normalizer, State};
@@ -30,6 +32,62 @@ pub struct Recurrent<R: FastMath> {
     /// One token's queries and keys: between φ and the encoding, `[H, L]` each, and after both, `[H, K']` each.
     middle: [Vec<R>; 2],
     encoded: [Vec<R>; 2],
+    /// Where single rows are dear to encode.
+    maps: Option<Maps<R>>,
+}
+
+/// Positions whose maps are made at once, those of a multiple of it and after.
+const MAPPED: usize = 32;
+
+/// The encoding's maps for the positions around the next one.
+#[derive(Debug)]
+struct Maps<R> {
+    /// The first of the positions; none before the first token.
+    first: Option<i64>,
+    /// For queries and keys, `[H, 32, K, K']`.
+    sides: [Vec<R>; 2],
+    key_dim: usize,
+}
+
+impl<R: FastMath> Maps<R> {
+    /// If the encoding is such.
+    fn new(attention: &LinearAttention<R>) -> Option<Self> {
+        let encoding = &attention.encoding;
+        if encoding.halo() == 0 {
+            return None;
+        }
+        let room = || vec![R::ZERO; attention.heads * MAPPED * encoding.key_dim() * encoding.encoded_dim()];
+        Some(Self { first: None, sides: [room(), room()], key_dim: encoding.key_dim() })
+    }
+
+    fn encode_token(
+        &mut self,
+        encoder: &dyn Encoder<R>,
+        heads: usize,
+        position: i64,
+        x: [&[R]; 2],
+        out: [&mut [R]; 2],
+    ) {
+        let within = position.rem_euclid(MAPPED as i64);
+        let first = position - within;
+        let (key_dim, width) = (self.key_dim, out[0].len() / heads);
+        let size = self.sides[0].len() / heads;
+        if self.first != Some(first) {
+            for (side, maps) in [Side::Query, Side::Key].into_iter().zip(&mut self.sides) {
+                maps.par_chunks_mut(size)
+                    .enumerate()
+                    .for_each(|(head, maps)| encoder.maps(side, head, first, MAPPED, key_dim, maps));
+            }
+            self.first = Some(first);
+        }
+        for ((x, out), maps) in x.iter().zip(out).zip(&self.sides) {
+            let rows = x.chunks(key_dim).zip(out.chunks_mut(width)).zip(maps.chunks(size));
+            for ((x, out), maps) in rows {
+                let map = &maps[within as usize * key_dim * width..];
+                weighted_rows(x, map, width, out, Into::Overwrite);
+            }
+        }
+    }
 }
 
 /// Tokens that wait before they are folded into the state, B. A step reads the state, `K'·V` numbers a head, and what
@@ -93,6 +151,7 @@ impl<R: FastMath> Recurrent<R> {
             fades: Fade::of_heads(&attention),
             middle: two(middle),
             encoded: two(encoded),
+            maps: Maps::new(&attention),
             attention,
         }
     }
@@ -123,7 +182,8 @@ impl<R: FastMath> Recurrent<R> {
     ///
     /// # Cost
     /// `4·K'·V + (K' + V)·B` FLOPs a head on average: half for reading S, half for folding every B-th token. No memory is
-    /// allocated but by random features and stochastic encodings.
+    /// allocated but by random features and stochastic encodings. An encoding with a [`halo`](crate::encoding::Encoding::halo)
+    /// is asked for its maps of 32 positions at once, which are kept: `64·K·K'` numbers a head.
     pub fn step(&mut self, q: &[R], k: &[R], v: &[R], out: &mut [R]) {
         self.encode(q, k);
         if self.attention.normalizer != Normalizer::None {
@@ -157,18 +217,22 @@ impl<R: FastMath> Recurrent<R> {
     }
 
     fn encode(&mut self, q: &[R], k: &[R]) {
-        let Self { attention, encoder, fades, waiting, middle, encoded, position, .. } = self;
+        let Self { attention, encoder, fades, waiting, middle, encoded, maps, position, .. } = self;
         let (map, heads) = (&attention.feature_map, attention.heads);
+        let mut encode = |x: [&[R]; 2], out: [&mut [R]; 2]| match maps {
+            Some(maps) => maps.encode_token(&**encoder, heads, *position, x, out),
+            None => encoder.encode_token(heads, *position, x, out),
+        };
         let [middle_q, middle_k] = middle;
         let [encoded_q, encoded_k] = encoded;
         match attention.stage {
             Stage::AfterFeatureMap => {
                 map.apply(Side::Query, q, middle_q);
                 map.apply(Side::Key, k, middle_k);
-                encoder.encode_token(heads, *position, [middle_q, middle_k], [encoded_q, encoded_k]);
+                encode([middle_q, middle_k], [encoded_q, encoded_k]);
             }
             Stage::BeforeFeatureMap => {
-                encoder.encode_token(heads, *position, [q, k], [middle_q, middle_k]);
+                encode([q, k], [middle_q, middle_k]);
                 map.apply(Side::Query, middle_q, encoded_q);
                 map.apply(Side::Key, middle_k, encoded_k);
             }

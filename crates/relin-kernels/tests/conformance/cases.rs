@@ -7,7 +7,8 @@ use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs, Rotated};
 use relin_kernels::encoding::orthogonal_group::{GroupBasis, OrthogonalGroupConfig};
 use relin_kernels::encoding::preset;
 use relin_kernels::encoding::{
-    Decay, Encoding, EncodingConfig, LrpeConfig, PRESETS, Place, SignedPermutationConfig, Stage,
+    ConvSpeConfig, Decay, Encoding, EncodingConfig, LrpeConfig, PRESETS, Place, SignedPermutationConfig,
+    Stage,
 };
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::{FeatureMap, RandomFeatures, RandomKernel};
@@ -111,6 +112,15 @@ fn other_members() -> Vec<(&'static str, EncodingConfig)> {
     let grid = |shape: &[usize], combine, inner| {
         EncodingConfig::Grid(GridConfig { shape: shape.to_vec(), combine, inner: Box::new(inner) })
     };
+    let filters = |shape: &[usize]| {
+        let shape = shape.to_vec();
+        EncodingConfig::ConvSpe(ConvSpeConfig {
+            shape,
+            kernel_size: 3,
+            realizations: 4,
+            ..Default::default()
+        })
+    };
     let signed = SignedPermutationConfig { per_head: true, cycle: Cycle::Random, ..Default::default() };
     vec![
         ("givens rotations", group(OrthogonalGroupConfig::default())),
@@ -133,6 +143,8 @@ fn other_members() -> Vec<(&'static str, EncodingConfig)> {
             grid(&[3, 4, 5], Combine::Slices, EncodingConfig::Lrpe(rotation.clone())),
         ),
         ("grid, sum", grid(&[7, 5], Combine::Sum, EncodingConfig::Lrpe(rotation))),
+        ("conv-spe on a grid", filters(&[7, 5])),
+        ("conv-spe on three axes", filters(&[3, 4, 5])),
     ]
 }
 

@@ -152,6 +152,47 @@ fn form_2_filter_covariances() {
     });
 }
 
+/// On a grid the correlation runs over both axes: `P_d(τ, υ) = Σ_ij w^q_dij w^k_d,i+τ,j+υ`.
+#[test]
+fn form_2_filter_covariances_on_a_grid() {
+    let (p, columns) = (3, 5);
+    let config = ConvSpeConfig {
+        kernel_size: p,
+        shape: vec![4, columns],
+        realizations: 64,
+        gated: false,
+        ..ConvSpeConfig::default()
+    };
+    let encoding: Shared = Arc::new(ConvSpe::new(&config, PLACE).unwrap());
+    let params = params(&*encoding);
+    let (query, key) = params.split_at(K * p * p);
+    let correlation = |d: usize, tau: i64, upsilon: i64| -> f64 {
+        let inside = |i: i64| (0..p as i64).contains(&i);
+        let other = |i: i64, j: i64| match inside(i) && inside(j) {
+            true => key[(d * p + i as usize) * p + j as usize],
+            false => 0.0,
+        };
+        let term = |at: usize| {
+            let (i, j) = (at / p, at % p);
+            query[(d * p + i) * p + j] * other(i as i64 + tau, j as i64 + upsilon)
+        };
+        (0..p * p).map(term).sum()
+    };
+    let cell = |row: i64, column: i64| row * columns as i64 + column;
+    let scale = (encoding.encoded_dim() as f64 / K as f64).sqrt();
+    for (row, column) in [(0, 0), (1, 2), (2, 4), (0, 4), (3, 1)] {
+        let kernel = encoding.kernel_between(&params, 0, cell(1, 2), cell(row, column));
+        for d in 0..K {
+            let expected = scale * correlation(d, 1 - row, 2 - column);
+            assert!((kernel[d * K + d] - expected).abs() < 1e-12, "to ({row}, {column})");
+        }
+    }
+    let sides = (Side::Query, Side::Key);
+    assert_covariance(&encoding, &params, sides, (cell(2, 1), cell(1, 3)), |d| correlation(d, 1, -2));
+    // The last cell of one line and the first of the next follow each other as positions, not on the grid.
+    assert_covariance(&encoding, &params, sides, (cell(1, 4), cell(2, 0)), |_| 0.0);
+}
+
 /// At first `E[P(τ)] = ½(1 − |τ|/P)₊` and `E[V] = 2/3`.
 #[test]
 fn form_2_filters_at_first() {
@@ -421,6 +462,10 @@ fn impossible_configurations_are_refused_by_name() {
     let conv = |config: ConvSpeConfig| ConvSpe::new(&config, PLACE).unwrap_err().to_string();
     let long = ConvSpeConfig { kernel_size: 128, context: Some(100), ..ConvSpeConfig::default() };
     assert_eq!(conv(long), "kernel_size must be between 1 and 100; it is 128");
+    let narrow = ConvSpeConfig { shape: vec![8, 6], kernel_size: 7, ..ConvSpeConfig::default() };
+    assert_eq!(conv(narrow), "kernel_size must be between 1 and 6; it is 7");
+    let empty = ConvSpeConfig { shape: vec![8, 0], ..ConvSpeConfig::default() };
+    assert!(conv(empty).contains("shape must be between 1 and"));
     let exact = ConvSpeConfig { noise: NoiseMode::Exact, ..ConvSpeConfig::default() };
     assert!(conv(exact).contains("sine-exact"));
 }

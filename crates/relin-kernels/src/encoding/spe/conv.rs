@@ -4,6 +4,8 @@
 //! P_d(τ) = Σ_j w^q_dj w^k_d,j+τ        zero for |τ| ≥ P
 //! ```
 //!
+//! On a grid, n, j and τ have a coordinate for each axis, and filters `P` taps along each.
+//!
 //! Noise at a position is a function of the position, so a block of n rows needs nothing but its own n + P − 1 noise rows.
 //! The filters and the rows of x are merged into a banded matrix, `A_ij = x_id w_d,j−i`, whose product with the
 //! noise is the block's part of feature d; the gradient for both of them comes from one product `d_out Z^T`.
@@ -15,14 +17,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{self, Gates};
+use super::lattice::{BAND, Band, Lattice};
 use super::noise::{Noise, Purpose};
 use super::{MOST_REALIZATIONS, NoiseMode, check_count, diagonal};
 use crate::encoding::{Agreement, Encoder, Encoding, EncodingError, Parameter, Place, Side, Stage};
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
 
-/// Rows of a banded matrix: fewer waste less of the product on zeros, more make it faster.
-const BAND: usize = 32;
 /// Rows whose noise is held at once.
 const BLOCK: usize = 1024;
 const LONGEST: usize = 1 << 20;
@@ -31,8 +32,11 @@ const LONGEST: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConvSpeConfig {
-    /// `P`, the length of the filters: lags from P on have no score but the gate's.
+    /// `P`, the length of the filters along each axis: lags from P on have no score but the gate's.
     pub kernel_size: usize,
+    /// Cells along each axis of a grid, the slowest first; position `p` is cell `p` row by row, and beyond the last cell
+    /// the first axis goes on. Empty: positions are a line.
+    pub shape: Vec<usize>,
     /// `R`.
     pub realizations: usize,
     /// Mix in a part without position.
@@ -51,6 +55,7 @@ impl Default for ConvSpeConfig {
     fn default() -> Self {
         Self {
             kernel_size: 128,
+            shape: Vec::new(),
             realizations: 64,
             gated: true,
             noise: NoiseMode::Redrawn,
@@ -66,6 +71,7 @@ impl Default for ConvSpeConfig {
 pub struct ConvSpe {
     config: ConvSpeConfig,
     place: Place,
+    lattice: Lattice,
     draw: u64,
 }
 
@@ -73,9 +79,17 @@ impl ConvSpe {
     /// Builds the encoding of one layer.
     ///
     /// # Errors
-    /// If a count is 0 or out of range, the filters are longer than the context, or the noise is `exact`.
+    /// If a count is 0 or out of range, the filters are longer than the context or an axis, or the noise is `exact`.
     pub fn new(config: &ConvSpeConfig, place: Place) -> Result<Self, EncodingError> {
-        check_count("kernel_size", config.kernel_size, config.context.unwrap_or(LONGEST))?;
+        config.shape.iter().try_for_each(|&cells| check_count("shape", cells, LONGEST))?;
+        let longest = config.shape.iter().copied().chain(config.context).min().unwrap_or(LONGEST);
+        check_count("kernel_size", config.kernel_size, longest)?;
+        let taps = (config.kernel_size as f64).powi(config.shape.len() as i32);
+        if taps > LONGEST as f64 {
+            let expected = format!("at most {LONGEST} taps of a filter");
+            let found = format!("{}, with {} axes", config.kernel_size, config.shape.len());
+            return Err(EncodingError::BadValue { field: "kernel_size", expected, found });
+        }
         check_count("realizations", config.realizations, MOST_REALIZATIONS)?;
         if place.key_dim == 0 {
             return Err(EncodingError::TooNarrow { family: "conv-spe", needed: 1, key_dim: 0 });
@@ -85,7 +99,8 @@ impl ConvSpe {
             let found = "\"exact\"".into();
             return Err(EncodingError::BadValue { field: "noise", expected: expected.into(), found });
         }
-        Ok(Self { config: config.clone(), place, draw: 0 })
+        let lattice = Lattice::new(&config.shape, config.kernel_size);
+        Ok(Self { config: config.clone(), place, lattice, draw: 0 })
     }
 
     /// The configuration it was built from.
@@ -103,9 +118,9 @@ impl ConvSpe {
         (self.config.realizations as f64 * self.place.key_dim as f64).powf(-0.25)
     }
 
-    /// One head's filters of one side, `[K, P]`.
+    /// One head's filters of one side, `[K, taps]`.
     fn filters<'a, R>(&self, params: &'a [R], side: Side, head: usize) -> &'a [R] {
-        let size = self.place.key_dim * self.config.kernel_size;
+        let size = self.place.key_dim * self.lattice.taps();
         let which = usize::from(side == Side::Key);
         &params[(which * self.place.heads + head) * size..][..size]
     }
@@ -113,7 +128,7 @@ impl ConvSpe {
     fn gates<R: Real>(&self, params: &[R], head: usize) -> Gates {
         let (k, Place { heads, .. }) = (self.place.key_dim, self.place);
         let raw: Vec<f64> = match self.config.gated {
-            true => params[2 * heads * k * self.config.kernel_size + head * k..][..k]
+            true => params[2 * heads * k * self.lattice.taps() + head * k..][..k]
                 .iter()
                 .map(|g| g.to_f64())
                 .collect(),
@@ -140,7 +155,7 @@ impl ConvSpe {
                 }
             }
             let filters = |side| {
-                let filters = self.filters(params, side, head).chunks(self.config.kernel_size).enumerate();
+                let filters = self.filters(params, side, head).chunks(self.lattice.taps()).enumerate();
                 let scaled = |(d, row): (usize, &[R])| {
                     let scale = R::from_f64(self.scale() * gates.positional(d));
                     row.iter().map(|&w| w * scale).collect::<Vec<_>>()
@@ -153,14 +168,14 @@ impl ConvSpe {
         Box::new(Bound { encoding: self.clone(), heads, source })
     }
 
-    /// `P'_d(τ)`; τ = s − t.
-    fn covariance<R: Real>(&self, params: &[R], head: usize, d: usize, tau: i64) -> f64 {
-        let p = self.config.kernel_size;
-        let row = |side| &self.filters(params, side, head)[d * p..][..p];
+    /// `P'_d(τ)`; τ = s − t, a lag along each axis.
+    fn covariance<R: Real>(&self, params: &[R], head: usize, d: usize, tau: &[i64]) -> f64 {
+        let taps = self.lattice.taps();
+        let row = |side| &self.filters(params, side, head)[d * taps..][..taps];
         let (query, key) = (row(Side::Query), row(Side::Key));
-        let term = |(j, w): (usize, &R)| {
-            let other = usize::try_from(j as i64 + tau).ok().and_then(|at| key.get(at));
-            other.map_or(0.0, |other| w.to_f64() * other.to_f64())
+        let term = |(tap, w): (usize, &R)| {
+            let moved = self.lattice.tap(tap).into_iter().zip(tau).map(|(j, tau)| j + tau);
+            self.lattice.tap_at(moved).map_or(0.0, |other| w.to_f64() * key[other].to_f64())
         };
         self.gates(params, head).mix(d, query.iter().enumerate().map(term).sum())
     }
@@ -207,15 +222,17 @@ impl<R: Real> Encoding<R> for ConvSpe {
         self.config.realizations
     }
 
-    /// `query_filters`, `key_filters`: `[H, K, P]`; `gates`: `[H, K]`.
+    /// `query_filters`, `key_filters`: `[H, K, P, …]`; `gates`: `[H, K]`.
     fn parameters(&self) -> Vec<Parameter> {
         let Place { key_dim: k, heads, layer } = self.place;
-        let p = self.config.kernel_size;
+        let taps = self.lattice.taps();
         let code = Noise::new(self.config.seed, 0, (!self.config.shared).then_some(layer));
         let filters = |name, which: usize| {
-            let row = |at: usize| code.initial_uniform(at / k, at % k, 2 * p)[which * p..][..p].to_vec();
-            let init = (0..heads * k).flat_map(row).map(|w| w / (p as f64 / 2.0).sqrt()).collect();
-            Parameter { name, shape: vec![heads, k, p], init }
+            let row =
+                |at: usize| code.initial_uniform(at / k, at % k, 2 * taps)[which * taps..][..taps].to_vec();
+            let init = (0..heads * k).flat_map(row).map(|w| w / (taps as f64 / 2.0).sqrt()).collect();
+            let axes = vec![self.config.kernel_size; self.lattice.axes()];
+            Parameter { name, shape: [vec![heads, k], axes].concat(), init }
         };
         let mut parameters = vec![filters("query_filters", 0), filters("key_filters", 1)];
         if self.config.gated {
@@ -229,11 +246,21 @@ impl<R: Real> Encoding<R> for ConvSpe {
         self.bind_to(params, self.drawn())
     }
 
-    /// `√(R/K) diag P'_d(−lag)`.
+    /// `√(R/K) diag P'_d(−lag)`; on a grid, between the cell 0 and the cell `lag`.
     fn kernel(&self, params: &[R], head: usize, lag: i64) -> Vec<f64> {
+        self.kernel_between(params, head, 0, lag)
+    }
+
+    fn kernel_between(&self, params: &[R], head: usize, query: i64, key: i64) -> Vec<f64> {
         let k = self.place.key_dim;
         let scale = (self.config.realizations as f64 / k as f64).sqrt();
-        diagonal(k, |d| scale * self.covariance(params, head, d, -lag))
+        let cells = [query, key].map(|cell| self.lattice.coordinates(cell));
+        let tau: Vec<i64> = cells[0].iter().zip(&cells[1]).map(|(s, t)| s - t).collect();
+        diagonal(k, |d| scale * self.covariance(params, head, d, &tau))
+    }
+
+    fn shift_step(&self) -> i64 {
+        self.lattice.line()
     }
 
     fn stage(&self) -> Stage {
@@ -253,18 +280,19 @@ impl<R: Real> Encoding<R> for ConvSpe {
     }
 
     fn dense_map(&self, params: &[R], side: Side, head: usize, position: i64) -> Option<Vec<f64>> {
-        let (k, p, r) = (self.place.key_dim, self.config.kernel_size, self.config.realizations);
-        let (gates, source) = (self.gates(params, head), self.drawn());
+        let (k, r, lattice) = (self.place.key_dim, self.config.realizations, &self.lattice);
+        let (gates, source, taps) = (self.gates(params, head), self.drawn(), lattice.taps());
+        let runs: Vec<usize> = lattice.runs().collect();
         let mut map = vec![0.0; k * r];
-        for (d, (row, filter)) in
-            map.chunks_mut(r).zip(self.filters(params, side, head).chunks(p)).enumerate()
-        {
+        let filters = self.filters(params, side, head).chunks(taps);
+        for (d, (row, filter)) in map.chunks_mut(r).zip(filters).enumerate() {
             let (mut z, mut constant) = (vec![0.0; r], vec![0.0; r]);
             if self.config.gated {
                 source.gate(head, d, &mut constant);
             }
-            for (j, w) in filter.iter().enumerate() {
-                source.code(head, d, position + j as i64, &mut z);
+            for (tap, w) in filter.iter().enumerate() {
+                let distance = runs[tap / self.config.kernel_size] + tap % self.config.kernel_size;
+                source.code(head, d, lattice.noise(position) + distance as i64, &mut z);
                 row.iter_mut().zip(&z).for_each(|(out, z)| *out += gates.positional(d) * w.to_f64() * z);
             }
             for (out, e) in row.iter_mut().zip(&constant) {
@@ -284,7 +312,7 @@ impl<R: Real> Encoding<R> for ConvSpe {
     }
 
     fn halo(&self) -> usize {
-        self.config.kernel_size - 1
+        self.lattice.reach()
     }
 }
 
@@ -295,7 +323,7 @@ struct Bound<R, S> {
     source: S,
 }
 
-/// One head: filters `[K, P]` times `√(1 − g) (RK)^−¼`, and `√g ε (RK)^−¼`, `[K, R]` or empty.
+/// One head: filters `[K, taps]` times `√(1 − g) (RK)^−¼`, and `√g ε (RK)^−¼`, `[K, R]` or empty.
 #[derive(Debug)]
 struct Head<R> {
     query: Vec<R>,
@@ -313,38 +341,57 @@ impl<R> Head<R> {
     }
 }
 
-/// Some rows of a call, and the noise of one feature for them.
-struct Band<'a, R> {
-    /// First row of the band, and their number.
-    from: usize,
-    rows: usize,
-    /// `[rows + P − 1, R]`.
-    noise: Mat<'a, R>,
-}
-
 impl<R: Real, S: Source<R>> Bound<R, S> {
-    /// Calls `band(d, …)` for every feature and band of rows.
+    /// Calls `band(d, band, noise)` for every feature and band of rows, the noise beginning with that of the band.
     fn for_each_band(
         &self,
         head: usize,
         position: i64,
         rows: usize,
-        mut band: impl FnMut(usize, Band<'_, R>),
+        mut band: impl FnMut(usize, Band, &[R]),
     ) {
-        let (halo, r) = (self.encoding.config.kernel_size - 1, self.encoding.config.realizations);
-        let mut noise = vec![R::ZERO; (BLOCK.min(rows) + halo) * r];
+        let (lattice, r) = (&self.encoding.lattice, self.encoding.config.realizations);
+        let mut noise = Vec::new();
         for block in (0..rows).step_by(BLOCK) {
-            let in_block = BLOCK.min(rows - block);
-            let noise = &mut noise[..(in_block + halo) * r];
+            let (first, in_block) = (position + block as i64, BLOCK.min(rows - block));
+            let range = lattice.noise_of(first, in_block);
+            let bands = lattice.bands(first, in_block);
+            noise.resize((range.end - range.start) as usize * r, R::ZERO);
             for d in 0..self.encoding.place.key_dim {
-                self.source.code(head, d, position + block as i64, noise);
-                for from in (0..in_block).step_by(BAND) {
-                    let rows = BAND.min(in_block - from);
-                    let noise = Mat::new(&noise[from * r..], rows + halo, r);
-                    band(d, Band { from: block + from, rows, noise });
+                self.source.code(head, d, range.start, &mut noise);
+                for &Band { from, rows, noise: at } in &bands {
+                    let noise = &noise[(at - range.start) as usize * r..];
+                    band(d, Band { from: block + from, rows, noise: at }, noise);
                 }
             }
         }
+    }
+}
+
+/// `A_ij = x_i w_{j−i}`: rows times filters as a matrix whose product with the noise is their part of the code.
+struct Banded<R> {
+    a: Vec<R>,
+    /// Columns that the zeros of `a` belong to.
+    width: usize,
+}
+
+impl<R: Real> Banded<R> {
+    fn new(kernel_size: usize) -> Self {
+        Self { a: vec![R::ZERO; BAND * (BAND + kernel_size - 1)], width: 0 }
+    }
+
+    /// For rows `x` and P taps next to each other.
+    fn fill(&mut self, x: impl ExactSizeIterator<Item = R>, filter: &[R]) -> Mat<'_, R> {
+        let rows = x.len();
+        let width = rows + filter.len() - 1;
+        if width != std::mem::replace(&mut self.width, width) {
+            self.a.fill(R::ZERO);
+        }
+        for (i, x) in x.enumerate() {
+            let row = &mut self.a[i * width + i..][..filter.len()];
+            row.iter_mut().zip(filter).for_each(|(a, &w)| *a = x * w);
+        }
+        Mat::new(&self.a, rows, width)
     }
 }
 
@@ -358,21 +405,38 @@ impl<R: Real, S: Source<R>> Encoder<R> for Bound<R, S> {
             [] => out.fill(R::ZERO),
             constant => matmul(out, Into::Overwrite, Mat::new(x, rows, k), Mat::new(constant, k, r)),
         }
-        let mut a = vec![R::ZERO; BAND * (BAND + p - 1)];
-        let mut filled = 0;
-        self.for_each_band(head, position, rows, |d, band| {
-            let width = band.rows + p - 1;
-            let filter = &bound.filters(side)[d * p..][..p];
-            if width != std::mem::replace(&mut filled, width) {
-                a.fill(R::ZERO);
-            }
-            for i in 0..band.rows {
-                let x = x[(band.from + i) * k + d];
-                let row = &mut a[i * width + i..][..p];
-                row.iter_mut().zip(filter).for_each(|(a, &w)| *a = x * w);
-            }
+        let lattice = &self.encoding.lattice;
+        let (mut banded, runs) = (Banded::new(p), lattice.runs().collect::<Vec<_>>());
+        self.for_each_band(head, position, rows, |d, band, noise| {
+            let filter = &bound.filters(side)[d * lattice.taps()..][..lattice.taps()];
             let out = &mut out[band.from * r..][..band.rows * r];
-            matmul(out, Into::Accumulate, Mat::new(&a, band.rows, width), band.noise);
+            for (run, filter) in runs.iter().zip(filter.chunks(p)) {
+                let a = banded.fill((0..band.rows).map(|i| x[(band.from + i) * k + d]), filter);
+                matmul(out, Into::Accumulate, a, Mat::new(&noise[run * r..], band.rows + p - 1, r));
+            }
+        });
+    }
+
+    /// The maps themselves, all of a block's noise drawn once.
+    fn maps(&self, side: Side, head: usize, first: i64, rows: usize, k: usize, out: &mut [R]) {
+        let ConvSpeConfig { kernel_size: p, realizations: r, .. } = self.encoding.config;
+        let (lattice, bound) = (&self.encoding.lattice, &self.heads[head]);
+        let (mut banded, runs) = (Banded::new(p), lattice.runs().collect::<Vec<_>>());
+        let mut codes = vec![R::ZERO; BAND * r];
+        self.for_each_band(head, first, rows, |d, band, noise| {
+            let filter = &bound.filters(side)[d * lattice.taps()..][..lattice.taps()];
+            let codes = &mut codes[..band.rows * r];
+            match bound.constant.get(d * r..(d + 1) * r) {
+                Some(constant) => codes.chunks_mut(r).for_each(|row| row.copy_from_slice(constant)),
+                None => codes.fill(R::ZERO),
+            }
+            for (run, filter) in runs.iter().zip(filter.chunks(p)) {
+                let a = banded.fill((0..band.rows).map(|_| R::ONE), filter);
+                matmul(codes, Into::Accumulate, a, Mat::new(&noise[run * r..], band.rows + p - 1, r));
+            }
+            for (i, code) in codes.chunks(r).enumerate() {
+                out[((band.from + i) * k + d) * r..][..r].copy_from_slice(code);
+            }
         });
     }
 
@@ -389,8 +453,8 @@ impl<R: Real, S: Source<R>> Encoder<R> for Bound<R, S> {
     ) {
         let ConvSpeConfig { kernel_size: p, realizations: r, gated, .. } = self.encoding.config;
         let Place { key_dim: k, heads, .. } = self.encoding.place;
-        let rows = x.len() / k;
-        let bound = &self.heads[head];
+        let (rows, lattice, bound) = (x.len() / k, &self.encoding.lattice, &self.heads[head]);
+        let (taps, runs) = (lattice.taps(), lattice.runs().collect::<Vec<_>>());
         let mut d_log_constant = vec![0.0; k];
         d_x.fill(R::ZERO);
         if gated {
@@ -403,26 +467,28 @@ impl<R: Real, S: Source<R>> Encoder<R> for Bound<R, S> {
         let mut correlation = vec![R::ZERO; BAND * (BAND + p - 1)];
         let mut d_filter = vec![R::ZERO; p];
         let which = usize::from(side == Side::Key);
-        self.for_each_band(head, position, rows, |d, band| {
+        self.for_each_band(head, position, rows, |d, band, noise| {
             let width = band.rows + p - 1;
             let d_out = Mat::new(&d_out[band.from * r..], band.rows, r);
-            matmul(&mut correlation, Into::Overwrite, d_out, band.noise.t());
-            let filter = &bound.filters(side)[d * p..][..p];
-            d_filter.fill(R::ZERO);
-            for i in 0..band.rows {
-                let at = (band.from + i) * k + d;
-                let row = &correlation[i * width + i..][..p];
-                let d_code: R = row.iter().zip(filter).map(|(&c, &w)| c * w).sum();
-                d_x[at] += d_code;
-                d_log_positional[d] += (d_code * x[at]).to_f64();
-                d_filter.iter_mut().zip(row).for_each(|(sum, &c)| *sum += x[at] * c);
-            }
             let scale = self.encoding.scale() * bound.gates.positional(d);
-            let d_filters = &mut d_params[((which * heads + head) * k + d) * p..][..p];
-            d_filters.iter_mut().zip(&d_filter).for_each(|(sum, &d)| *sum += scale * d.to_f64());
+            let filters = bound.filters(side)[d * taps..][..taps].chunks(p);
+            let d_filters = d_params[((which * heads + head) * k + d) * taps..][..taps].chunks_mut(p);
+            for ((&run, filter), d_filters) in runs.iter().zip(filters).zip(d_filters) {
+                matmul(&mut correlation, Into::Overwrite, d_out, Mat::new(&noise[run * r..], width, r).t());
+                d_filter.fill(R::ZERO);
+                for i in 0..band.rows {
+                    let at = (band.from + i) * k + d;
+                    let row = &correlation[i * width + i..][..p];
+                    let d_code: R = row.iter().zip(filter).map(|(&c, &w)| c * w).sum();
+                    d_x[at] += d_code;
+                    d_log_positional[d] += (d_code * x[at]).to_f64();
+                    d_filter.iter_mut().zip(row).for_each(|(sum, &c)| *sum += x[at] * c);
+                }
+                d_filters.iter_mut().zip(&d_filter).for_each(|(sum, &d)| *sum += scale * d.to_f64());
+            }
         });
         if gated {
-            let d_gates = &mut d_params[2 * heads * k * p + head * k..][..k];
+            let d_gates = &mut d_params[2 * heads * k * taps + head * k..][..k];
             for (d, d_gate) in d_gates.iter_mut().enumerate() {
                 *d_gate += bound.gates.raw_gradient(d, d_log_positional[d], d_log_constant[d]);
             }

@@ -17,6 +17,7 @@ mod conv;
 mod gate;
 #[cfg(test)]
 mod golden;
+mod lattice;
 mod noise;
 mod phases;
 mod sine;
