@@ -2,9 +2,10 @@
 
 use std::f64::consts::TAU;
 
+use crate::fast_math::sin_cos_of_turns;
 use crate::simd::dispatch;
 
-/// Frequencies in cycles per position, and offsets in radians.
+/// Frequencies in cycles per position, and offsets in cycles.
 #[derive(Clone, Debug)]
 pub(super) struct Phases {
     frequencies: Vec<f64>,
@@ -21,8 +22,10 @@ pub(super) struct At {
 }
 
 impl Phases {
+    /// `offsets` in radians.
     pub fn new(frequencies: Vec<f64>, offsets: Vec<f64>) -> Self {
         let (step_sin, step_cos) = frequencies.iter().map(|f| (TAU * f).sin_cos()).unzip();
+        let offsets = offsets.into_iter().map(|offset| offset / TAU).collect();
         Self { frequencies, offsets, step_cos, step_sin }
     }
 
@@ -30,12 +33,20 @@ impl Phases {
     /// rounding of the product is carried along.
     pub fn at(&self, position: i64) -> At {
         let t = position as f64;
-        let phase = |(f, offset): (&f64, &f64)| {
-            let turns = f * t;
-            let rest = f.mul_add(t, -turns);
-            (TAU * (turns - turns.round() + rest) + offset).sin_cos()
-        };
-        let (sin, cos) = self.frequencies.iter().zip(&self.offsets).map(phase).unzip();
+        let n = self.frequencies.len();
+        let (mut cos, mut sin) = (vec![0.0; n], vec![0.0; n]);
+        dispatch(
+            #[inline(always)]
+            || {
+                let places = cos.iter_mut().zip(&mut sin);
+                for ((cos, sin), (f, offset)) in places.zip(self.frequencies.iter().zip(&self.offsets)) {
+                    let turns = f * t;
+                    let rest = f.mul_add(t, -turns);
+                    let turns = turns - turns.round_ties_even() + (rest + offset);
+                    (*sin, *cos) = sin_cos_of_turns(turns - turns.round_ties_even());
+                }
+            },
+        );
         At { cos, sin }
     }
 
@@ -64,13 +75,14 @@ mod tests {
     /// Dyadic frequencies: the reference's turns are exact.
     #[test]
     fn exact_at_a_million_and_beyond_and_after_advancing() {
-        let phases = Phases::new(vec![0.0, 0.109375, 0.3125, 0.000030517578125], vec![0.0, 0.5, -1.0, 2.0]);
+        let offsets = [0.0, 0.5, -1.0, 20.0];
+        let phases = Phases::new(vec![0.0, 0.109375, 0.3125, 0.000030517578125], offsets.to_vec());
         for first in [0i64, 1_000_000, 1 << 40, -7] {
             let mut at = phases.at(first);
             for i in 0..64 {
                 for j in 0..4 {
                     let turns = (phases.frequencies[j] * (first + i) as f64).rem_euclid(1.0);
-                    let (sin, cos) = (TAU * turns + phases.offsets[j]).sin_cos();
+                    let (sin, cos) = (TAU * turns + offsets[j]).sin_cos();
                     assert!((at.cos[j] - cos).abs() < 1e-13 && (at.sin[j] - sin).abs() < 1e-13);
                 }
                 phases.advance(&mut at);

@@ -20,6 +20,7 @@ use super::{MOST_REALIZATIONS, NoiseMode, check_count, diagonal, sigmoid, softpl
 use crate::encoding::{Agreement, Encoder, Encoding, EncodingError, Parameter, Place, Side, Stage};
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
+use crate::simd::dispatch;
 
 /// Rows treated at once: their features fit the second-level cache.
 const BLOCK: usize = 32;
@@ -421,13 +422,18 @@ impl<R: Real> Bound<R> {
         for (x, u) in x.chunks(k).zip(u.chunks_mut(self.inner_dim)) {
             let (cos, rest) = u.split_at_mut(n);
             let (sin, constant) = rest.split_at_mut(n);
-            for (s, (cos, sin)) in cos.chunks_mut(k).zip(sin.chunks_mut(k)).enumerate() {
-                let (c, s) = (&at.cos[s * k..][..k], &at.sin[s * k..][..k]);
-                for d in 0..k {
-                    cos[d] = x[d] * R::from_f64(c[d]);
-                    sin[d] = x[d] * R::from_f64(s[d]);
-                }
-            }
+            dispatch(
+                #[inline(always)]
+                || {
+                    for (out, phases) in [(cos, &at.cos), (sin, &at.sin)] {
+                        for (out, phases) in out.chunks_exact_mut(k).zip(phases.chunks_exact(k)) {
+                            for ((out, &phase), &x) in out.iter_mut().zip(phases).zip(x) {
+                                *out = x * R::from_f64(phase);
+                            }
+                        }
+                    }
+                },
+            );
             if !constant.is_empty() {
                 constant.copy_from_slice(x);
             }
@@ -435,28 +441,45 @@ impl<R: Real> Bound<R> {
         }
     }
 
-    /// From `u`, `d_u` of a block to `d_x`, and sums for the parameters.
+    /// From `u`, `d_u` of a block to `d_x`, and sums for the parameters. A block's own sums are formed in its precision.
     fn pull_back(&self, phases: &Phases, position: i64, u: &[R], d_u: &[R], d_x: &mut [R], sums: &mut Sums) {
         let (k, n) = (self.place.key_dim, self.place.key_dim * self.config.sines);
         let mut at = phases.at(position);
+        let [mut phase, mut later, mut log_gain] = std::array::from_fn(|_| vec![R::ZERO; n]);
         let rows = d_x.chunks_mut(k).zip(u.chunks(self.inner_dim).zip(d_u.chunks(self.inner_dim)));
         for (i, (d_x, (u, d_u))) in rows.enumerate() {
             d_x.fill(R::ZERO);
-            let t = (position + i as i64) as f64;
-            for wave in 0..n {
-                let (cos, sin) = (u[wave], u[n + wave]);
-                let (d_cos, d_sin) = (d_u[wave], d_u[n + wave]);
-                d_x[wave % k] += d_cos * R::from_f64(at.cos[wave]) + d_sin * R::from_f64(at.sin[wave]);
-                let d_phase = (d_sin * cos - d_cos * sin).to_f64();
-                sums.phase[wave] += d_phase;
-                sums.position[wave] += t * d_phase;
-                sums.log_gain[wave] += (d_cos * cos + d_sin * sin).to_f64();
-            }
+            let i = R::from_f64(i as f64);
+            dispatch(
+                #[inline(always)]
+                || {
+                    for from in (0..n).step_by(k) {
+                        let ((u_cos, u_sin), (d_cos, d_sin)) =
+                            (halves(u, n, from, k), halves(d_u, n, from, k));
+                        let (cos, sin) = (&at.cos[from..][..k], &at.sin[from..][..k]);
+                        let d_x = &mut d_x[..k];
+                        let (phase, later) = (&mut phase[from..][..k], &mut later[from..][..k]);
+                        let log_gain = &mut log_gain[from..][..k];
+                        for d in 0..k {
+                            d_x[d] += d_cos[d] * R::from_f64(cos[d]) + d_sin[d] * R::from_f64(sin[d]);
+                            let d_phase = d_sin[d] * u_cos[d] - d_cos[d] * u_sin[d];
+                            phase[d] += d_phase;
+                            later[d] += i * d_phase;
+                            log_gain[d] += d_cos[d] * u_cos[d] + d_sin[d] * u_sin[d];
+                        }
+                    }
+                },
+            );
             for d in 0..self.inner_dim - 2 * n {
                 d_x[d] += d_u[2 * n + d];
                 sums.log_constant[d] += (d_u[2 * n + d] * u[2 * n + d]).to_f64();
             }
             phases.advance(&mut at);
+        }
+        for wave in 0..n {
+            sums.phase[wave] += phase[wave].to_f64();
+            sums.position[wave] += position as f64 * phase[wave].to_f64() + later[wave].to_f64();
+            sums.log_gain[wave] += log_gain[wave].to_f64();
         }
     }
 
@@ -484,6 +507,12 @@ impl<R: Real> Bound<R> {
             }
         }
     }
+}
+
+/// The parts of a row of `u` that the cosines and the sines of `k` waves made.
+#[inline(always)]
+fn halves<R>(u: &[R], n: usize, from: usize, k: usize) -> (&[R], &[R]) {
+    (&u[from..][..k], &u[n + from..][..k])
 }
 
 /// Sums over rows: gradients for the phases, for the phases times the position, for the logarithms of amplitudes.
