@@ -1,81 +1,24 @@
-//! A causal language model: embeddings, pre-norm blocks, final norm, output projection.
+//! A causal language model: a trunk, and an output projection.
 
-use std::borrow::Cow;
-
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Gradients, Tensor};
-use relin_kernels::dropout::Dropout;
-use relin_kernels::encoding::{EncodingError, Parameter};
-use relin_kernels::norm::NormKind;
-use relin_kernels::rng::Rng;
-use relin_kernels::segments::{Segment, dense};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use relin_kernels::encoding::Parameter;
+use relin_kernels::segments::dense;
 
 use super::initialize::initialize;
-use crate::nn::{
-    Attention, AttentionConfig, Embedding, EmbeddingConfig, FeedForward, FeedForwardConfig, Kind, Norm,
-    NormConfig, sinusoidal,
-};
+use super::network::Network;
+use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
+use crate::data::Batch;
+use crate::nn::{Attention, Embedding, EmbeddingConfig};
 use crate::ops::{self, OwnedMask};
-use crate::recipe::{Absolute, AttentionKind, Mlp, ModelConfig, OutputNorm};
-
-/// Why a model cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum ModelError {
-    /// The relative encoding does not fit.
-    #[error("model.position: {0}")]
-    Encoding(#[from] EncodingError),
-    /// The vocabulary size is not known yet.
-    #[error("model.vocab_size is not set; it follows from the tokenizer")]
-    NoVocabulary,
-}
-
-/// A transformer decoder without its output projection.
-#[derive(Module, Debug)]
-struct Decoder {
-    embed_tokens: Embedding,
-    embed_positions: Option<Embedding>,
-    position: Option<SharedPosition>,
-    layers: Vec<Block>,
-    norm: Norm,
-}
-
-/// What the relative encodings of all layers have in common.
-#[derive(Module, Debug)]
-struct SharedPosition {
-    parameters: Param<Tensor<1>>,
-}
-
-/// `x + attention(norm x)`, then `x + feed-forward(norm x)`.
-#[derive(Module, Debug)]
-struct Block {
-    input_layernorm: Norm,
-    self_attn: Attention,
-    post_attention_layernorm: Norm,
-    mlp: FeedForward,
-}
+use crate::recipe::ModelConfig;
 
 /// A causal language model.
 #[derive(Module, Debug)]
 pub struct CausalLm {
-    model: Decoder,
+    model: Trunk,
     /// `None` if tied to the embeddings.
     lm_head: Option<Embedding>,
-    #[module(skip)]
-    absolute: Absolute,
-}
-
-/// How a training loss is computed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LossOptions {
-    /// Probability of dropping an activation.
-    pub dropout: f64,
-    /// Generator of the dropout masks of this step.
-    pub rng: Rng,
-    /// Recompute each block in the backward pass instead of keeping its activations.
-    pub checkpointing: bool,
-    /// Number of the step: the noise of stochastic encodings and random features is drawn by it. Evaluation and
-    /// generation use that of step 0.
-    pub step: u64,
 }
 
 impl CausalLm {
@@ -84,23 +27,10 @@ impl CausalLm {
     /// # Errors
     /// If the configuration does not fit together.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
-        let vocab_size = config.vocab_size.ok_or(ModelError::NoVocabulary)?;
-        let width = config.hidden_size;
-        let table = |count| EmbeddingConfig { count, width }.init(device);
-        let learned = config.absolute() == Absolute::Learned;
-        let layers = (0..config.num_hidden_layers).map(|layer| block(config, layer, device));
-        let (layers, mut shared): (Vec<_>, Vec<_>) =
-            layers.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        let decoder = Decoder {
-            embed_tokens: table(vocab_size),
-            embed_positions: learned.then(|| table(config.max_position_embeddings.unwrap_or(1))),
-            position: shared.pop().flatten().map(|parameters| SharedPosition { parameters }),
-            layers,
-            norm: NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device),
-        };
-        let lm_head = (!config.tie_word_embeddings).then(|| table(vocab_size));
-        let model = Self { model: decoder, lm_head, absolute: config.absolute() };
-        Ok(initialize(model, config, seed))
+        let (count, width) = (config.vocab_size.ok_or(ModelError::NoVocabulary)?, config.hidden_size);
+        let trunk = Trunk::new(config, device)?.with_tokens(count, width, device);
+        let lm_head = (!config.tie_word_embeddings).then(|| EmbeddingConfig { count, width }.init(device));
+        Ok(initialize(Self { model: trunk, lm_head }, config, seed))
     }
 
     /// The hidden states after the final norm.
@@ -108,11 +38,7 @@ impl CausalLm {
     /// # Shapes
     /// `B·T` token ids to `[B, T, D]`
     pub fn hidden(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
-        let mut x = self.embed(ids, shape, offset);
-        for block in self.blocks(0) {
-            x = block.forward(x, dense(shape[0], shape[1], offset), &mut Dropper::none());
-        }
-        self.model.norm.forward(x)
+        self.model.hidden(self.embed(ids, shape, offset), &causal(shape, offset))
     }
 
     /// The logits of every position.
@@ -129,261 +55,65 @@ impl CausalLm {
         hidden.reshape([batch * time, width]).matmul(self.head().weight.val().transpose())
     }
 
-    /// Mean loss of a training batch and its gradients.
-    pub fn loss(&self, ids: Vec<u32>, targets: Vec<u32>, shape: [usize; 2], options: LossOptions) -> Loss {
-        if options.checkpointing {
-            return self.loss_with_checkpoints(ids, targets, shape, options);
-        }
-        let mut dropper = Dropper::new(options);
-        let mut x = dropper.apply(self.embed(ids, shape, 0));
-        for block in self.blocks(options.step) {
-            x = block.forward(x, dense(shape[0], shape[1], 0), &mut dropper);
-        }
-        let loss = self.head_loss(x, targets);
-        Loss { value: value_of(&loss), gradients: vec![loss.backward()] }
-    }
-
-    /// Keeps only the blocks' inputs, and runs each block again when its gradient is due.
-    fn loss_with_checkpoints(
-        &self,
-        ids: Vec<u32>,
-        targets: Vec<u32>,
-        shape: [usize; 2],
-        options: LossOptions,
-    ) -> Loss {
-        let mut dropper = Dropper::new(options);
-        let embedded = dropper.apply(self.embed(ids, shape, 0));
-        let segments = dense(shape[0], shape[1], 0);
-        let frozen = self.valid();
-        let mut x = embedded.clone().inner();
-        let mut kept = Vec::with_capacity(self.model.layers.len());
-        for block in frozen.blocks(options.step) {
-            kept.push((x.clone(), dropper));
-            x = block.forward(x, segments.clone(), &mut dropper);
-        }
-        let last = x.autodiff().require_grad();
-        let loss = self.head_loss(last.clone(), targets);
-        let value = value_of(&loss);
-        let mut gradients = vec![loss.backward()];
-        let mut flowing = take(&last, &mut gradients);
-        for (layer, (input, mut dropper)) in kept.into_iter().enumerate().rev() {
-            let block = self.block(layer, options.step);
-            let input = input.autodiff().require_grad();
-            let output = block.forward(input.clone(), segments.clone(), &mut dropper);
-            gradients.push((output * flowing.autodiff()).sum().backward());
-            flowing = take(&input, &mut gradients);
-        }
-        gradients.push((embedded * flowing.autodiff()).sum().backward());
-        Loss { value, gradients }
-    }
-
-    fn head_loss(&self, x: Tensor<3>, targets: Vec<u32>) -> Tensor<1> {
-        let [batch, time, width] = x.dims();
-        let hidden = self.model.norm.forward(x).reshape([batch * time, width]);
-        ops::cross_entropy(hidden, self.head().weight.val(), targets)
-    }
-
     fn head(&self) -> &Embedding {
-        self.lm_head.as_ref().unwrap_or(&self.model.embed_tokens)
+        self.lm_head.as_ref().or(self.model.embed_tokens.as_ref()).expect("tokens are embedded")
     }
 
     pub(super) fn embed(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
-        let x = self.model.embed_tokens.forward(ids, shape);
-        let [_, time, width] = x.dims();
-        match (self.absolute, &self.model.embed_positions) {
-            (Absolute::Sinusoidal, _) => {
-                // Scaled as in the transformer's first description, where embeddings have deviation D^-½.
-                let positions = sinusoidal(offset, time, width, &x.device().without_autodiff());
-                x.mul_scalar((width as f64).sqrt()) + positions.unsqueeze()
-            }
-            (Absolute::Learned, Some(table)) => {
-                let positions = (0..time as i64).map(|t| (offset + t) as u32).collect();
-                x + table.forward(positions, [1, time])
-            }
-            _ => x,
-        }
+        self.model.embed(ids, shape, offset)
     }
 
     pub(super) fn finish(&self, x: Tensor<3>) -> Tensor<2> {
-        self.project(self.model.norm.forward(x))
+        self.project(self.model.finish(x))
     }
 
     /// The attention of each layer, as evaluation uses it.
     pub fn attentions(&self) -> impl ExactSizeIterator<Item = Attention> {
-        (0..self.model.layers.len()).map(|layer| self.block(layer, 0).into_owned().self_attn)
+        self.model.attentions()
     }
 
-    /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
-    /// anything, then what is each layer's own, where it has any.
-    pub(super) fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
-        let split = self.model.layers.iter().map(|block| block.self_attn.position().split_parameters());
-        let (mut shared, own): (Vec<_>, Vec<_>) = split.unzip();
-        shared.truncate(1);
-        shared.into_iter().chain(own).filter(|parameters| !parameters.is_empty()).collect()
-    }
-
-    /// The blocks with the noise and the random features of a step.
-    fn blocks(&self, step: u64) -> impl Iterator<Item = Cow<'_, Block>> {
-        (0..self.model.layers.len()).map(move |layer| self.block(layer, step))
-    }
-
-    fn block(&self, layer: usize, step: u64) -> Cow<'_, Block> {
-        let block = &self.model.layers[layer];
-        let shared = self.model.position.as_ref().map(|position| position.parameters.val());
-        if shared.is_none() && (step == 0 || !block.self_attn.changes_with_steps()) {
-            return Cow::Borrowed(block);
-        }
-        Cow::Owned(Block { self_attn: block.self_attn.prepared(shared, step), ..block.clone() })
-    }
-
-    /// One block with its attention replaced by `attend`, which maps the normed input to the attention's output.
     pub(super) fn block_with(
         &self,
         layer: usize,
         x: Tensor<3>,
         attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
-        let block = self.block(layer, 0);
-        let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
-        block.mlp.forward_normed(&block.post_attention_layernorm, x, true)
-    }
-
-    /// The first part of the model whose output is not finite for this batch.
-    pub fn first_not_finite(&self, ids: Vec<u32>, shape: [usize; 2]) -> Option<String> {
-        let finite = |x: &Tensor<3>| ops::to_vec(x.clone().inner()).iter().all(|x| x.is_finite());
-        let mut x = self.embed(ids, shape, 0);
-        if !finite(&x) {
-            return Some("model.embed_tokens".into());
-        }
-        for (index, block) in self.blocks(0).enumerate() {
-            let mask = OwnedMask::Causal(dense(shape[0], shape[1], 0));
-            let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), mask);
-            if !finite(&attended) {
-                return Some(format!("model.layers.{index}.self_attn"));
-            }
-            x = x + attended;
-            let fed = block.mlp.forward_normed(&block.post_attention_layernorm, x.clone(), false);
-            if !finite(&fed) {
-                return Some(format!("model.layers.{index}.mlp"));
-            }
-            x = x + fed;
-        }
-        let logits = ops::to_vec(self.finish(x).inner());
-        (!logits.iter().all(|x| x.is_finite())).then(|| "lm_head".into())
+        self.model.block_with(layer, x, attend)
     }
 
     /// Longest context that the positions allow; `None` if there is no limit.
     pub fn max_positions(&self) -> Option<usize> {
-        self.model.embed_positions.as_ref().map(|table| table.weight.dims()[0])
+        self.model.max_positions()
     }
 }
 
-/// A loss and the gradients that its passes left.
-pub struct Loss {
-    /// Nats a target.
-    pub value: f64,
-    /// One set for each backward pass; a parameter's gradient is the sum over the sets.
-    pub gradients: Vec<Gradients>,
-}
+impl Network for CausalLm {
+    type Batch = Batch;
 
-fn value_of(loss: &Tensor<1>) -> f64 {
-    f64::from(ops::to_vec(loss.clone().inner())[0])
-}
+    fn loss(&self, batch: &Batch, options: LossOptions) -> Loss {
+        let shape = [batch.rows, batch.length];
+        let embedded = self.embed(batch.inputs.clone(), shape, 0);
+        self.model.loss(embedded, &causal(shape, 0), options, |hidden| {
+            let [rows, time, width] = hidden.dims();
+            let hidden = hidden.reshape([rows * time, width]);
+            ops::cross_entropy(hidden, self.head().weight.val(), batch.targets.clone())
+        })
+    }
 
-/// The gradient of a checkpoint, which the latest pass holds.
-fn take(leaf: &Tensor<3>, gradients: &mut [Gradients]) -> Tensor<3> {
-    let latest = gradients.last_mut().expect("a pass was made");
-    leaf.grad_remove(latest).expect("every block passes a gradient to its input")
-}
+    fn first_not_finite(&self, batch: &Batch) -> Option<String> {
+        let shape = [batch.rows, batch.length];
+        let embedded = self.embed(batch.inputs.clone(), shape, 0);
+        let inside = self.model.first_not_finite(embedded, &causal(shape, 0));
+        let logits = || self.logits(batch.inputs.clone(), shape, 0).unsqueeze();
+        inside.or_else(|| (!is_finite(&logits())).then(|| "lm_head".into()))
+    }
 
-/// A block, and what its encoding has in common with the others.
-fn block(
-    config: &ModelConfig,
-    layer: usize,
-    device: &Device,
-) -> Result<(Block, Option<Param<Tensor<1>>>), EncodingError> {
-    let width = config.hidden_size;
-    let norm = || NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device);
-    let kind = match config.attention {
-        AttentionKind::Softmax => Kind::Softmax,
-        AttentionKind::Linear => Kind::Linear {
-            feature_map: config.feature_map,
-            stage: config.position_stage(),
-            normalizer: config.normalizer,
-            eps: config.normalizer_eps,
-            chunk: config.attention_chunk,
-        },
-    };
-    let attention = AttentionConfig {
-        width,
-        heads: config.num_attention_heads,
-        layer,
-        kind,
-        encoding: config.position.encoding(),
-        position_bias: config.position.bias(),
-        output_norm: match config.output_norm() {
-            OutputNorm::None => None,
-            OutputNorm::Layer => Some(NormKind::Layer),
-            OutputNorm::Rms => Some(NormKind::Rms),
-        },
-        norm_eps: config.norm_eps,
-        bias: config.bias,
-    };
-    let mlp = FeedForwardConfig {
-        width,
-        inner: config.intermediate_size(),
-        activation: config.hidden_act,
-        gated: config.mlp == Mlp::Gated,
-        bias: config.bias,
-    };
-    let (self_attn, shared) = attention.init_layer(device)?;
-    let (input_layernorm, post_attention_layernorm) = (norm(), norm());
-    Ok((Block { input_layernorm, self_attn, post_attention_layernorm, mlp: mlp.init(device) }, shared))
-}
-
-impl Block {
-    fn forward(&self, x: Tensor<3>, segments: Vec<Segment>, dropper: &mut Dropper) -> Tensor<3> {
-        let (mask, first, second) =
-            (OwnedMask::Causal(segments), &self.input_layernorm, &self.post_attention_layernorm);
-        if dropper.is_idle() {
-            let x = self.self_attn.forward_normed(Some(first), x.clone(), mask, Some(x));
-            return self.mlp.forward_normed(second, x, true);
-        }
-        let attended = self.self_attn.forward_normed(Some(first), x.clone(), mask, None);
-        let x = x + dropper.apply(attended);
-        let fed = self.mlp.forward_normed(second, x.clone(), false);
-        x + dropper.apply(fed)
+    fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
+        self.model.encoding_parameters()
     }
 }
 
-/// Drops activations at one site after another, each with its own stream of the step's generator.
-#[derive(Clone, Copy, Debug)]
-struct Dropper {
-    p: f64,
-    rng: Rng,
-    site: u64,
-}
-
-impl Dropper {
-    fn new(options: LossOptions) -> Self {
-        Self { p: options.dropout, rng: options.rng, site: 0 }
-    }
-
-    fn none() -> Self {
-        Self { p: 0.0, rng: Rng::new(0, 0), site: 0 }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.p == 0.0
-    }
-
-    fn apply(&mut self, x: Tensor<3>) -> Tensor<3> {
-        if self.is_idle() {
-            return x;
-        }
-        self.site += 1;
-        let rng = Rng::new(self.rng.word(self.site), self.site);
-        let dropout = Dropout::new(self.p, rng).unwrap_or_else(|error| panic!("train.dropout: {error}"));
-        ops::dropout(dropout, x)
-    }
+/// `B` sequences of `T` tokens, end to end.
+fn causal([batch, time]: [usize; 2], offset: i64) -> OwnedMask {
+    OwnedMask::Causal(dense(batch, time, offset))
 }

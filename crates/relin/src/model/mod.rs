@@ -2,12 +2,16 @@
 
 mod causal_lm;
 mod initialize;
+mod network;
 mod session;
 mod tensors;
+mod trunk;
 
-pub use causal_lm::{CausalLm, Loss, LossOptions, ModelError};
+pub use causal_lm::CausalLm;
+pub use network::Network;
 pub use session::{LayerMemory, Session};
 pub use tensors::{
     NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, load_tensors,
     map_parameters, named_tensors,
 };
+pub use trunk::{Loss, LossOptions, ModelError};

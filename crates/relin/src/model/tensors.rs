@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 
-use super::CausalLm;
+use super::Network;
 use crate::ops;
 
 /// Where a parameter stands in its model.
@@ -80,7 +80,7 @@ pub fn count_parameters<M: Module>(model: &M) -> usize {
 }
 
 /// The parameters as they are saved: linear weights as `[out, in]`, an encoding's parameters by their names.
-pub fn named_tensors(model: &CausalLm) -> Vec<NamedTensor> {
+pub fn named_tensors<M: Network>(model: &M) -> Vec<NamedTensor> {
     let mut encodings = model.encoding_parameters().into_iter();
     let mut tensors = Vec::new();
     for_each_parameter(model, |site, data| match encoding_prefix(&site.name) {
@@ -107,7 +107,7 @@ pub fn named_tensors(model: &CausalLm) -> Vec<NamedTensor> {
 ///
 /// # Errors
 /// If a tensor is missing, left over, or of another shape.
-pub fn load_tensors(model: CausalLm, tensors: Vec<NamedTensor>) -> Result<CausalLm, TensorError> {
+pub fn load_tensors<M: Network>(model: M, tensors: Vec<NamedTensor>) -> Result<M, TensorError> {
     let mut given: HashMap<String, NamedTensor> = tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
     let mut values = Vec::new();
     for expected in named_tensors(&model) {

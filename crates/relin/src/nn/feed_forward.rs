@@ -68,6 +68,6 @@ impl FeedForward {
 }
 
 /// What operators take in place of the module.
-pub(super) fn linear_parameters(layer: &Linear) -> LinearParameters {
+pub(crate) fn linear_parameters(layer: &Linear) -> LinearParameters {
     LinearParameters { weight: layer.weight.val(), bias: layer.bias.as_ref().map(Param::val) }
 }

@@ -9,6 +9,7 @@ mod relative;
 
 pub use attention::{Attention, AttentionConfig, Kind};
 pub use embedding::{Embedding, EmbeddingConfig, sinusoidal};
+pub(crate) use feed_forward::linear_parameters;
 pub use feed_forward::{FeedForward, FeedForwardConfig};
 pub use linear_attention::{LinearAttention, LinearAttentionConfig};
 pub use norm::{Norm, NormConfig};

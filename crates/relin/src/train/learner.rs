@@ -1,25 +1,23 @@
 //! A model and its optimiser: updates, and nothing around them.
 
-use burn::module::Module;
 use burn::tensor::Device;
 use relin_kernels::rng::Rng;
 
 use super::TrainError;
 use super::optimizer::Optimizer;
-use crate::data::Batch;
-use crate::model::{CausalLm, LossOptions, ModelError};
+use crate::model::{CausalLm, LossOptions, ModelError, Network};
 use crate::recipe::{ModelConfig, TrainConfig};
 
 /// A model that learns from the batches that it is given.
 #[derive(Debug)]
-pub struct Learner {
+pub struct Learner<M> {
     /// `None` only while an update replaces it.
-    model: Option<CausalLm>,
+    model: Option<M>,
     optimizer: Optimizer,
 }
 
-impl Learner {
-    /// A fresh model.
+impl Learner<CausalLm> {
+    /// A fresh language model.
     ///
     /// # Errors
     /// If the configuration does not fit together.
@@ -28,13 +26,15 @@ impl Learner {
         let optimizer = Optimizer::new(&model);
         Ok(Self::resume(model, optimizer))
     }
+}
 
-    pub(super) fn resume(model: CausalLm, optimizer: Optimizer) -> Self {
+impl<M: Network> Learner<M> {
+    pub(super) fn resume(model: M, optimizer: Optimizer) -> Self {
         Self { model: Some(model), optimizer }
     }
 
     /// The model as it is now.
-    pub fn model(&self) -> &CausalLm {
+    pub fn model(&self) -> &M {
         self.model.as_ref().expect("only an update takes the model out")
     }
 
@@ -51,7 +51,7 @@ impl Learner {
         &mut self,
         train: &TrainConfig,
         step: usize,
-        mut batch: impl FnMut(usize) -> Result<Batch, TrainError>,
+        mut batch: impl FnMut(usize) -> Result<M::Batch, TrainError>,
     ) -> Result<f64, TrainError> {
         let mut loss = 0.0;
         for micro in 0..train.gradient_accumulation {
@@ -75,11 +75,10 @@ impl Learner {
         Ok(loss)
     }
 
-    fn accumulate(&mut self, step: usize, batch: Batch, options: LossOptions) -> Result<f64, TrainError> {
-        let (ids, shape) = (batch.inputs, [batch.rows, batch.length]);
-        let mut result = self.model().loss(ids.clone(), batch.targets, shape, options);
+    fn accumulate(&mut self, step: usize, batch: M::Batch, options: LossOptions) -> Result<f64, TrainError> {
+        let mut result = self.model().loss(&batch, options);
         if !result.value.is_finite() {
-            let inside = self.model().valid().first_not_finite(ids, shape);
+            let inside = self.model().valid().first_not_finite(&batch);
             let place = inside.map_or_else(|| "the loss".into(), |place| format!("the output of {place}"));
             return Err(TrainError::Diverged { step, place });
         }

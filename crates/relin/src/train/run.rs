@@ -10,13 +10,13 @@ use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
-use crate::data::{Corpus, DataError};
-use crate::eval::score;
-use crate::hub::{self, HubError, TOKENIZER_FILE, WEIGHTS_FILE, write_weights};
-use crate::model::{CausalLm, ModelError, count_parameters, named_tensors};
-use crate::recipe::{Recipe, RecipeError};
+use crate::data::DataError;
+use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
+use crate::model::{ModelError, count_parameters, named_tensors};
+use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tasks::{LanguageModel, Task};
+use crate::tokenizer::TokenizerError;
 
 /// Why training ended without a result. What was saved before stays.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +75,18 @@ pub fn train(
     resume: Resume,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    let mut run = Run::open(recipe, out, resume, observer)?;
+    match recipe.task {
+        recipe::Task::CausalLm => train_task::<LanguageModel>(recipe, out, resume, observer),
+    }
+}
+
+fn train_task<T: Task>(
+    recipe: &Recipe,
+    out: &Path,
+    resume: Resume,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    let mut run = Run::<T>::open(recipe, out, resume, observer)?;
     observer.started(&Start {
         step: run.progress.step,
         steps: run.recipe.train.steps,
@@ -100,12 +111,12 @@ pub fn train(
 }
 
 /// A run in progress.
-struct Run {
+struct Run<T: Task> {
     recipe: Recipe,
     fingerprint: String,
     out: PathBuf,
-    corpus: Corpus,
-    learner: Learner,
+    task: T,
+    learner: Learner<T::Model>,
     parameters: usize,
     progress: Progress,
     metrics: MetricsLog,
@@ -117,7 +128,7 @@ struct Run {
     last_report: (Instant, usize),
 }
 
-impl Run {
+impl<T: Task> Run<T> {
     fn open(
         recipe: &Recipe,
         out: &Path,
@@ -127,20 +138,16 @@ impl Run {
         let mut recipe = recipe.clone();
         let unwritable = |source| TrainError::Folder { path: out.into(), source };
         std::fs::create_dir_all(out).map_err(unwritable)?;
-        let tokenizer_path = out.join(TOKENIZER_FILE);
-        let resuming = resume == Resume::Auto && tokenizer_path.is_file();
-        let former = resuming.then(|| Tokenizer::load(&tokenizer_path)).transpose()?;
-        let corpus = Corpus::open(&recipe.data, former, &out.join("cache"))?;
-        recipe.resolve(corpus.tokenizer.vocab_size());
+        let resuming = resume == Resume::Auto && out.join(RECIPE_FILE).is_file();
+        let task = T::open(&mut recipe, out, resuming)?;
         recipe.check()?;
-        let model = CausalLm::new(&recipe.model, recipe.train.seed, &Device::flex().autodiff())?;
+        let model = T::model(&recipe, &Device::flex().autodiff())?;
         let mut optimizer = Optimizer::new(&model);
         if !resuming {
             state::clear(out);
         }
         write_atomic(&out.join(RECIPE_FILE), recipe.to_toml()?.as_bytes())?;
         hub::write_static(out, &recipe.model)?;
-        corpus.tokenizer.save(&tokenizer_path)?;
         let fingerprint = recipe.fingerprint();
         let (model, progress, warnings) = state::load(out, &fingerprint, model, &mut optimizer);
         warnings.iter().for_each(|warning| observer.warning(warning));
@@ -156,15 +163,14 @@ impl Run {
             learner: Learner::resume(model, optimizer),
             recipe,
             fingerprint,
-            corpus,
+            task,
             progress,
             metrics,
         })
     }
 
     fn targets_per_update(&self) -> usize {
-        let train = &self.recipe.train;
-        train.batch_size * self.recipe.data.context * train.gradient_accumulation
+        self.task.tokens_per_batch(&self.recipe) * self.recipe.train.gradient_accumulation
     }
 
     fn seconds(&self) -> f64 {
@@ -178,12 +184,9 @@ impl Run {
     }
 
     fn update(&mut self) -> Result<(), TrainError> {
-        let (train, context) = (&self.recipe.train, self.recipe.data.context);
+        let (recipe, task) = (&self.recipe, &self.task);
         let step = self.progress.step + 1;
-        let training = &self.corpus.training;
-        let batch =
-            |micro| Ok(training.training_batch(train.seed, step as u64, micro, train.batch_size, context)?);
-        let loss = self.learner.update(train, step, batch)?;
+        let loss = self.learner.update(&recipe.train, step, |micro| task.batch(recipe, step, micro))?;
         self.progress.step = step;
         self.progress.pending_loss += loss;
         self.progress.pending_updates += 1;
@@ -213,15 +216,12 @@ impl Run {
     }
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let train = &self.recipe.train;
-        let windows =
-            self.corpus.validation.evaluation_windows(self.recipe.data.context, train.batch_size)?;
-        let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
-        let scores = score(&self.learner.model().valid(), &self.corpus.tokenizer, windows.take(batches));
-        let event = Eval { step: self.progress.step, valid_loss: scores.loss(), valid_accuracy: None };
+        let score = self.task.evaluate(&self.recipe, &self.learner.model().valid())?;
+        let event = Eval { step: self.progress.step, valid_loss: score.loss, valid_accuracy: score.accuracy };
         self.board.scalars(event.step, &[("loss/validation", event.valid_loss)])?;
         if self.progress.best_loss.is_none_or(|best| event.valid_loss < best) {
             self.progress.best_loss = Some(event.valid_loss);
+            self.progress.best_accuracy = event.valid_accuracy;
             write_weights(&self.out.join(WEIGHTS_FILE), named_tensors(self.learner.model()))?;
         }
         observer.eval(&event);
@@ -255,7 +255,7 @@ impl Run {
             steps: self.progress.step,
             train_loss: self.progress.train_loss.unwrap_or(f64::NAN),
             valid_loss: self.progress.best_loss.unwrap_or(f64::NAN),
-            valid_accuracy: None,
+            valid_accuracy: self.progress.best_accuracy,
             tokens_per_second: (updates * self.targets_per_update()) as f64 / own_seconds.max(1e-9),
             seconds: self.seconds(),
             parameters: self.parameters,

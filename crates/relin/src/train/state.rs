@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optimizer::Optimizer;
 use crate::hub::{HubError, Weights, read_weights, write_weights};
-use crate::model::{CausalLm, NamedTensor, for_each_parameter, map_parameters};
+use crate::model::{NamedTensor, Network, for_each_parameter, map_parameters};
 use crate::runlog::write_atomic;
 
 const FOLDER: &str = "state";
@@ -22,6 +22,9 @@ pub struct Progress {
     pub step: usize,
     /// Best validation loss so far.
     pub best_loss: Option<f64>,
+    /// Accuracy of the weights that had it, where the task counts right answers.
+    #[serde(default)]
+    pub best_accuracy: Option<f64>,
     /// Sum of the losses since the last report.
     pub pending_loss: f64,
     /// Number of them.
@@ -71,11 +74,11 @@ pub enum StateError {
 ///
 /// # Errors
 /// If it cannot be written; former states then stay.
-pub fn save(
+pub fn save<M: Network>(
     run: &Path,
     recipe: &str,
     progress: &Progress,
-    model: &CausalLm,
+    model: &M,
     optimizer: &Optimizer,
     keep: usize,
 ) -> Result<(), StateError> {
@@ -99,11 +102,11 @@ pub fn save(
     Ok(())
 }
 
-fn write_files(
+fn write_files<M: Network>(
     folder: &Path,
     recipe: &str,
     progress: &Progress,
-    model: &CausalLm,
+    model: &M,
     optimizer: &Optimizer,
 ) -> Result<(), StateError> {
     let tensors = write_weights(&folder.join(TENSORS), tensors(model, optimizer))?;
@@ -115,7 +118,7 @@ fn write_files(
     Ok(write_atomic(&path, text.as_bytes()).map_err(HubError::from)?)
 }
 
-fn tensors(model: &CausalLm, optimizer: &Optimizer) -> Vec<NamedTensor> {
+fn tensors<M: Network>(model: &M, optimizer: &Optimizer) -> Vec<NamedTensor> {
     let mut tensors = Vec::new();
     let mut at = 0;
     for_each_parameter(model, |site, data| {
@@ -132,12 +135,12 @@ fn tensors(model: &CausalLm, optimizer: &Optimizer) -> Vec<NamedTensor> {
 }
 
 /// The newest good state of this recipe, and a warning for each newer one that is not.
-pub fn load(
+pub fn load<M: Network>(
     run: &Path,
     recipe: &str,
-    model: CausalLm,
+    model: M,
     optimizer: &mut Optimizer,
-) -> (CausalLm, Progress, Vec<String>) {
+) -> (M, Progress, Vec<String>) {
     let mut warnings = Vec::new();
     for folder in states(run) {
         match read(&folder, recipe).and_then(|(progress, weights)| {

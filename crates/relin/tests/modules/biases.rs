@@ -1,7 +1,7 @@
 //! Models whose positions are biases on the logits of softmax attention.
 
 use relin::data::Batch;
-use relin::model::{CausalLm, LossOptions, for_each_parameter, gradients, map_parameters};
+use relin::model::{CausalLm, LossOptions, Network, for_each_parameter, gradients, map_parameters};
 use relin::nn::{AttentionConfig, Kind};
 use relin::recipe::{BIAS_PRESETS, Position, TrainConfig};
 use relin::train::Learner;
@@ -11,14 +11,14 @@ use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::Normalizer;
 use relin_kernels::rng::Rng;
 
-use crate::support::{VOCAB, frozen, tiny, tiny_softmax, tokens, trainable};
+use crate::support::{VOCAB, batch, frozen, tiny, tiny_softmax, tokens, trainable};
 
 const SHAPE: [usize; 2] = [3, 40];
 
 fn loss_and_gradients(model: &CausalLm) -> (f64, Vec<Vec<f32>>) {
     let n = SHAPE[0] * SHAPE[1];
     let options = LossOptions { dropout: 0.0, rng: Rng::new(0, 0), checkpointing: false, step: 0 };
-    let mut loss = model.loss(tokens(1, n, VOCAB), tokens(2, n, VOCAB), SHAPE, options);
+    let mut loss = model.loss(&batch(tokens(1, n, VOCAB), tokens(2, n, VOCAB), SHAPE), options);
     (loss.value, gradients(model, &mut loss.gradients))
 }
 

@@ -1,6 +1,6 @@
 //! The language model's loss: checkpoints, gradients, causality.
 
-use relin::model::{CausalLm, LossOptions, for_each_parameter, gradients, map_parameters};
+use relin::model::{CausalLm, LossOptions, Network, for_each_parameter, gradients, map_parameters};
 use relin::ops::{IGNORE, to_vec};
 use relin::recipe::{Absolute, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Position};
 use relin_kernels::encoding::EncodingConfig;
@@ -9,7 +9,7 @@ use relin_kernels::feature_map::RandomFeatures;
 use relin_kernels::rng::Rng;
 
 use crate::support::{
-    VOCAB, bits, frozen, shared_codes, tiny, tiny_normalized, tiny_softmax, tokens, trainable,
+    VOCAB, batch, bits, frozen, shared_codes, tiny, tiny_normalized, tiny_softmax, tokens, trainable,
 };
 
 const SHAPE: [usize; 2] = [3, 37];
@@ -46,7 +46,7 @@ fn variety() -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
-fn batch() -> (Vec<u32>, Vec<u32>) {
+fn ids_and_targets() -> (Vec<u32>, Vec<u32>) {
     let n = SHAPE[0] * SHAPE[1];
     let mut targets = tokens(2, n, VOCAB);
     targets[5] = IGNORE;
@@ -58,8 +58,8 @@ fn options(dropout: f64, checkpointing: bool) -> LossOptions {
 }
 
 fn loss_and_gradients(model: &CausalLm, options: LossOptions) -> (f64, Vec<Vec<f32>>) {
-    let (ids, targets) = batch();
-    let mut loss = model.loss(ids, targets, SHAPE, options);
+    let (ids, targets) = ids_and_targets();
+    let mut loss = model.loss(&batch(ids, targets, SHAPE), options);
     (loss.value, gradients(model, &mut loss.gradients))
 }
 
@@ -128,8 +128,9 @@ fn noise_is_drawn_by_the_step_unless_it_is_frozen() {
 #[test]
 fn gradients_of_several_passes_are_summed() {
     let model = trainable(&tiny("lrpe-orthogonal"), 1);
-    let (ids, targets) = batch();
-    let pass = |ids: &[u32]| model.loss(ids.to_vec(), targets.clone(), SHAPE, options(0.0, false)).gradients;
+    let (ids, targets) = ids_and_targets();
+    let pass =
+        |ids: &[u32]| model.loss(&batch(ids.to_vec(), targets.clone(), SHAPE), options(0.0, false)).gradients;
     let other = tokens(3, ids.len(), VOCAB);
     let single = |ids: &[u32]| gradients(&model, &mut pass(ids));
     let (first, second) = (single(&ids), single(&other));
@@ -191,7 +192,7 @@ fn a_later_token_never_changes_an_earlier_logit() {
 fn a_batch_is_its_sequences() {
     for (name, config) in variety() {
         let model = frozen(&config, 1);
-        let (ids, _) = batch();
+        let (ids, _) = ids_and_targets();
         let whole = to_vec(model.logits(ids.clone(), SHAPE, 0));
         let parts = ids.chunks(SHAPE[1]).flat_map(|ids| to_vec(model.logits(ids.to_vec(), [1, SHAPE[1]], 0)));
         let parts: Vec<f32> = parts.collect();

@@ -4,6 +4,7 @@ mod biases;
 mod causal_lm;
 mod linear_attention;
 mod operators;
+mod presets;
 mod sessions;
 mod support;
 mod ten_steps;

@@ -1,6 +1,7 @@
 //! Reproducible data, tensors of it, comparison, and tiny models.
 
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use relin::data::Batch;
 use relin::model::CausalLm;
 use relin::ops::to_vec;
 use relin::recipe::{AttentionKind, FeatureMap, ModelConfig, Normalizer, OutputNorm, Position};
@@ -127,4 +128,9 @@ pub fn frozen(config: &ModelConfig, seed: u64) -> CausalLm {
 /// A model that can be trained.
 pub fn trainable(config: &ModelConfig, seed: u64) -> CausalLm {
     CausalLm::new(config, seed, &Device::flex().autodiff()).unwrap()
+}
+
+/// A batch of given tokens.
+pub fn batch(inputs: Vec<u32>, targets: Vec<u32>, [rows, length]: [usize; 2]) -> Batch {
+    Batch { inputs, targets, rows, length }
 }

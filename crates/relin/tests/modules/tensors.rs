@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use relin::model::{NamedTensor, TensorError, count_parameters, load_tensors, named_tensors};
+use relin::model::{NamedTensor, Network, TensorError, count_parameters, load_tensors, named_tensors};
 use relin::ops::to_vec;
 use relin::recipe::{Absolute, Mlp, ModelConfig, Norm};
 
-use crate::support::{VOCAB, bits, frozen, shared_codes, tiny, tiny_softmax, tokens, trainable};
+use crate::support::{VOCAB, batch, bits, frozen, shared_codes, tiny, tiny_softmax, tokens, trainable};
 
 fn variety() -> Vec<ModelConfig> {
     let untied = ModelConfig { tie_word_embeddings: false, mlp: Mlp::Gated, ..tiny("lrpe-type3") };
@@ -66,7 +66,7 @@ fn loading_keeps_the_gradients() {
     let config = tiny("lrpe-type3");
     let run = |model: relin::model::CausalLm| {
         let options = LossOptions { dropout: 0.0, rng: Rng::new(0, 0), checkpointing: false, step: 1 };
-        let mut loss = model.loss(tokens(1, 12, VOCAB), tokens(2, 12, VOCAB), [1, 12], options);
+        let mut loss = model.loss(&batch(tokens(1, 12, VOCAB), tokens(2, 12, VOCAB), [1, 12]), options);
         (loss.value, gradients(&model, &mut loss.gradients))
     };
     let model = trainable(&config, 1);

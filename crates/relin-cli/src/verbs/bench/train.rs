@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use relin::data::Batch;
+use relin::model::CausalLm;
 use relin::recipe::{self, AttentionKind, Mlp, ModelConfig, Recipe, Schedule};
 use relin::train::Learner;
 use relin_kernels::rng::Rng;
@@ -54,7 +55,7 @@ struct Pupil {
     variant: Variant,
     sizes: Sizes,
     batch: Batch,
-    learner: RefCell<Learner>,
+    learner: RefCell<Learner<CausalLm>>,
     /// Updates made.
     step: Cell<usize>,
     peak_bytes: usize,
@@ -156,14 +157,19 @@ impl Pupil {
 }
 
 /// The first updates, and the losses before them.
-fn try_out(recipe: &Recipe, batch: &Batch) -> Result<(Learner, Vec<f64>), BenchError> {
+fn try_out(recipe: &Recipe, batch: &Batch) -> Result<(Learner<CausalLm>, Vec<f64>), BenchError> {
     let mut learner = Learner::new(&recipe.model, recipe.train.seed)?;
     let losses = (1..=TRIAL_STEPS).map(|step| update(&mut learner, recipe, batch, step));
     let losses = losses.collect::<Result<Vec<_>, _>>()?;
     Ok((learner, losses))
 }
 
-fn update(learner: &mut Learner, recipe: &Recipe, batch: &Batch, step: usize) -> Result<f64, BenchError> {
+fn update(
+    learner: &mut Learner<CausalLm>,
+    recipe: &Recipe,
+    batch: &Batch,
+    step: usize,
+) -> Result<f64, BenchError> {
     Ok(learner.update(&recipe.train, step, |_| Ok(batch.clone()))?)
 }
 

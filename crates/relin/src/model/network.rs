@@ -1,0 +1,22 @@
+//! What training, saving and loading need of a model, whatever it computes.
+
+use burn::module::Module;
+use relin_kernels::encoding::Parameter;
+
+use super::{Loss, LossOptions};
+
+/// A model that learns from batches.
+pub trait Network: Module {
+    /// What one pass learns from.
+    type Batch;
+
+    /// Mean loss of a batch and its gradients.
+    fn loss(&self, batch: &Self::Batch, options: LossOptions) -> Loss;
+
+    /// The first part of the model whose output is not finite for this batch.
+    fn first_not_finite(&self, batch: &Self::Batch) -> Option<String>;
+
+    /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
+    /// anything, then what is each layer's own, where it has any.
+    fn encoding_parameters(&self) -> Vec<Vec<Parameter>>;
+}

@@ -1,0 +1,61 @@
+//! What a run can learn: a task brings its data, its model and its scores to the training loop, which knows none of them.
+
+mod language_model;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+pub use language_model::LanguageModel;
+
+use crate::model::{ModelError, Network};
+use crate::recipe::Recipe;
+use crate::train::TrainError;
+
+/// A task with its data opened.
+pub trait Task: Sized {
+    /// What is trained.
+    type Model: Network;
+
+    /// Opens the data and writes to the run's folder what using the model will need of it. Fills into the recipe what follows
+    /// from the data. `resuming` says that the folder is that of a former run of the same recipe.
+    ///
+    /// # Errors
+    /// If the data cannot be read or does not suit the recipe.
+    fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError>;
+
+    /// A model with its initial weights.
+    ///
+    /// # Errors
+    /// If the configuration does not fit together.
+    fn model(recipe: &Recipe, device: &Device) -> Result<Self::Model, ModelError>;
+
+    /// Micro-batch `micro` of update `step`, a pure function of both and the recipe's seed.
+    ///
+    /// # Errors
+    /// If the data cannot be read.
+    fn batch(
+        &self,
+        recipe: &Recipe,
+        step: usize,
+        micro: usize,
+    ) -> Result<<Self::Model as Network>::Batch, TrainError>;
+
+    /// Tokens of a micro-batch, for the speed that is reported.
+    fn tokens_per_batch(&self, recipe: &Recipe) -> usize;
+
+    /// Scores a model on what is held out.
+    ///
+    /// # Errors
+    /// If the data cannot be read.
+    fn evaluate(&self, recipe: &Recipe, model: &Self::Model) -> Result<Score, TrainError>;
+}
+
+/// How good a model is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Nats a target.
+    pub loss: f64,
+    /// Share of right answers, where a task counts them.
+    pub accuracy: Option<f64>,
+}
