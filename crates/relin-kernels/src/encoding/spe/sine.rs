@@ -23,7 +23,7 @@ use crate::real::Real;
 use crate::simd::dispatch;
 
 /// Rows treated at once: their features fit the second-level cache.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 const MOST_SINES: usize = 1 << 12;
 
 /// How the sum of cosines is weighed.
