@@ -1,10 +1,12 @@
 //! `relin eval`.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relin::eval::{EvalOptions, Evaluation, evaluate};
+use relin::eval::{ClassEvaluation, ClassOptions, EvalOptions, Evaluation, evaluate, evaluate_classes};
+use relin::recipe::{Recipe, Task};
+use relin::runlog::RECIPE_FILE;
 
 use super::run_folder;
 use crate::args::Globals;
@@ -16,7 +18,8 @@ const EXAMPLES: &str = "\
 Examples:
   relin eval runs/quickstart
   relin eval runs/quickstart --lengths 128,512,2048 --json
-  relin eval runs/quickstart --data other.txt";
+  relin eval runs/quickstart --data other.txt
+  relin eval runs/mnist --split test --predictions mnist.tsv";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -32,15 +35,70 @@ pub struct EvalArgs {
     /// Context lengths, separated by commas [default: the length trained on]
     #[arg(long, value_name = "T,...", value_delimiter = ',')]
     lengths: Vec<NonZeroUsize>,
+    /// Write the class chosen for each example, with its probability, as a table (classifiers)
+    #[arg(long, value_name = "FILE.tsv")]
+    predictions: Option<PathBuf>,
 }
 
 pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure> {
+    let run = run_folder(&args.run)?;
+    match Recipe::read(&run.join(RECIPE_FILE), &[])?.task {
+        Task::CausalLm => language_model(args, &run, output),
+        Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
+    }
+}
+
+fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    if let Some(length) = args.lengths.first() {
+        return Err(Failure::BadOption {
+            option: "--lengths",
+            expected: "a language model: examples of a classifier have lengths of their own",
+            found: length.to_string(),
+        });
+    }
+    let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
+    let evaluation = evaluate_classes(run, &ClassOptions { data, split, predictions })?;
+    output.result(classes_in_words(&evaluation));
+    output.event(&evaluation);
+    Ok(())
+}
+
+fn classes_in_words(evaluation: &ClassEvaluation) -> String {
+    let ClassEvaluation { split, loss, accuracy, macro_f1, matthews, examples, classes, confusion } =
+        evaluation;
+    let mut text = format!(
+        "{split}  loss {loss:.4}  accuracy {accuracy:.4}  macro F1 {macro_f1:.4}  Matthews {matthews:.4}  ({} examples)",
+        grouped(*examples)
+    );
+    let widest = classes.iter().map(|class| class.label.chars().count()).max().unwrap_or(0).max(5);
+    text += &format!("\n{:>widest$}  examples  precision  recall      F1  most often taken for", "class");
+    for (at, class) in classes.iter().enumerate() {
+        let others = (0..classes.len()).filter(|&other| other != at && confusion[at][other] > 0);
+        let taken_for = others
+            .max_by_key(|&other| confusion[at][other])
+            .map_or(String::new(), |other| format!("{} ({})", classes[other].label, confusion[at][other]));
+        text += &format!(
+            "\n{:>widest$}  {:>8}  {:>9.4}  {:>6.4}  {:>6.4}  {taken_for}",
+            class.label, class.examples, class.precision, class.recall, class.f1
+        );
+    }
+    text
+}
+
+fn language_model(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    if let Some(path) = &args.predictions {
+        return Err(Failure::BadOption {
+            option: "--predictions",
+            expected: "a classifier",
+            found: path.display().to_string(),
+        });
+    }
     let options = EvalOptions {
         data: args.data.clone(),
         split: args.split.clone(),
         lengths: args.lengths.iter().map(|length| length.get()).collect(),
     };
-    evaluate(&run_folder(&args.run)?, &options, &mut |evaluation| {
+    evaluate(run, &options, &mut |evaluation| {
         output.result(in_words(evaluation));
         output.event(evaluation);
     })?;

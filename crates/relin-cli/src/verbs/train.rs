@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use relin::generate::{GenerateOptions, SamplerOptions, generate};
-use relin::recipe::{Override, Recipe};
+use relin::recipe::{Override, Recipe, Task};
 use relin::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing, write_atomic};
 use relin::train::events::{Done, Event, Outcome};
 use relin::train::train;
@@ -106,7 +106,7 @@ fn plot(out: &Path) -> Result<(), Failure> {
 
 /// A taste of what was learned.
 fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
-    if output.is_quiet() || output.is_json() {
+    if output.is_quiet() || output.is_json() || recipe.task != Task::CausalLm {
         return Ok(());
     }
     let options = GenerateOptions {
@@ -123,12 +123,14 @@ fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
 }
 
 fn report(output: &Output, done: &Done) -> Result<(), Failure> {
+    let accuracy = done.valid_accuracy.map_or(String::new(), |accuracy| format!(", accuracy {accuracy:.4}"));
     output.result(format!(
-        "validation loss {:.4} after {} steps in {} ({} tokens/s, {} parameters)\nrun: {}   plot: {}",
+        "validation loss {:.4}{accuracy} after {} steps in {} ({} {}/s, {} parameters)\nrun: {}   plot: {}",
         done.valid_loss,
         done.steps,
         in_words(done.seconds),
         grouped(done.tokens_per_second.max(0.0) as usize),
+        if done.valid_accuracy.is_some() { "examples" } else { "tokens" },
         grouped(done.parameters),
         done.run.display(),
         done.run.join(PLOT_FILE).display()

@@ -201,37 +201,72 @@ struct BoundGrid<R: Real> {
     encoders: Vec<(Box<dyn Encoder<R>>, usize)>,
 }
 
-/// One row and one axis: where its slices begin.
-struct Slice {
+/// Rows that follow each other along one axis, and where their slices lie in rows of features and of encoded features.
+struct Run {
+    /// Of the first row.
     coordinate: i64,
-    x: usize,
-    width: usize,
-    out: usize,
-    encoded: usize,
-    params: usize,
+    /// The rows of the call: `first`, `first + step`, ….
+    first: usize,
+    step: usize,
+    count: usize,
+    x: std::ops::Range<usize>,
+    out: std::ops::Range<usize>,
+    params: std::ops::Range<usize>,
+}
+
+impl Run {
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        (self.first..).step_by(self.step).take(self.count)
+    }
+
+    /// The slices `within` of the run's rows, end to end.
+    fn gather<R: Copy>(&self, rows: &[R], width: usize, within: &std::ops::Range<usize>) -> Vec<R> {
+        self.rows().flat_map(|row| &rows[row * width..][within.clone()]).copied().collect()
+    }
+
+    /// The reverse of [`gather`](Self::gather).
+    fn scatter<R: Copy>(&self, run: &[R], rows: &mut [R], width: usize, within: &std::ops::Range<usize>) {
+        for (row, run) in self.rows().zip(run.chunks(within.len())) {
+            rows[row * width..][within.clone()].copy_from_slice(run);
+        }
+    }
 }
 
 impl<R: Real> BoundGrid<R> {
-    fn for_each_slice(&self, position: i64, rows: usize, mut slice: impl FnMut(&dyn Encoder<R>, Slice)) {
+    /// Every row once for every encoder, in runs of consecutive coordinates: an encoder's work is by the call, too.
+    fn for_each_run(&self, position: i64, rows: usize, mut run: impl FnMut(&dyn Encoder<R>, Run)) {
         let grid = &self.grid;
-        for row in 0..rows {
-            let (mut x, mut out, mut params) = (row * grid.key_dim, row * grid.encoded_dim, 0);
-            let coordinates = grid.coordinates(position + row as i64);
-            for ((axis, coordinate), (encoder, len)) in grid.axes.iter().zip(coordinates).zip(&self.encoders)
-            {
-                let (width, encoded) = (axis.key_dim(), axis.encoded_dim());
-                slice(&**encoder, Slice { coordinate, x, width, out, encoded, params });
-                (x, out, params) = (x + width, out + encoded, params + len);
+        let (mut x, mut out, mut params) = (0, 0, 0);
+        for (at, (axis, (encoder, len))) in grid.axes.iter().zip(&self.encoders).enumerate() {
+            let ends = (x + axis.key_dim(), out + axis.encoded_dim(), params + len);
+            // The sum of all coordinates grows along the last axis.
+            let along = if grid.axes.len() < grid.shape.len() { grid.shape.len() - 1 } else { at };
+            let step: usize = grid.shape[along + 1..].iter().product();
+            let cells = if along == 0 { i64::MAX } else { grid.shape[along] as i64 };
+            for first in 0..rows {
+                let cell = (position + first as i64).div_euclid(step as i64).rem_euclid(cells);
+                if first >= step && (along == 0 || cell > 0) {
+                    continue;
+                }
+                let left = (rows - first).div_ceil(step);
+                let count = if along == 0 { left } else { left.min((cells - cell) as usize) };
+                let coordinate = grid.coordinates(position + first as i64)[at];
+                let (x, out, params) = (x..ends.0, out..ends.1, params..ends.2);
+                run(&**encoder, Run { coordinate, first, step, count, x, out, params });
             }
+            (x, out, params) = ends;
         }
     }
 }
 
 impl<R: Real> Encoder<R> for BoundGrid<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
-        self.for_each_slice(position, x.len() / self.grid.key_dim, |encoder, slice| {
-            let out = &mut out[slice.out..][..slice.encoded];
-            encoder.encode(side, head, slice.coordinate, &x[slice.x..][..slice.width], out);
+        let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
+        self.for_each_run(position, x.len() / k, |encoder, run| {
+            let x = run.gather(x, k, &run.x);
+            let mut encoded = vec![R::ZERO; run.count * run.out.len()];
+            encoder.encode(side, head, run.coordinate, &x, &mut encoded);
+            run.scatter(&encoded, out, width, &run.out);
         });
     }
 
@@ -246,14 +281,14 @@ impl<R: Real> Encoder<R> for BoundGrid<R> {
         d_x: &mut [R],
         d_params: &mut [f64],
     ) {
-        let lens: Vec<usize> = self.encoders.iter().map(|(_, len)| *len).collect();
-        let mut axis = 0;
-        self.for_each_slice(position, x.len() / self.grid.key_dim, |encoder, slice| {
-            let (x, d_x) = (&x[slice.x..][..slice.width], &mut d_x[slice.x..][..slice.width]);
-            let d_params = &mut d_params[slice.params..][..lens[axis]];
-            let [encoded, d_out] = [encoded, d_out].map(|rows| &rows[slice.out..][..slice.encoded]);
-            encoder.vjp(side, head, slice.coordinate, x, encoded, d_out, d_x, d_params);
-            axis = (axis + 1) % lens.len();
+        let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
+        self.for_each_run(position, x.len() / k, |encoder, run| {
+            let x = run.gather(x, k, &run.x);
+            let [encoded, d_out] = [encoded, d_out].map(|rows| run.gather(rows, width, &run.out));
+            let mut d = vec![R::ZERO; x.len()];
+            let d_params = &mut d_params[run.params.clone()];
+            encoder.vjp(side, head, run.coordinate, &x, &encoded, &d_out, &mut d, d_params);
+            run.scatter(&d, d_x, k, &run.x);
         });
     }
 }
@@ -271,6 +306,26 @@ mod tests {
             LrpeConfig { family: Family::Orthogonal, basis: Basis::Identity, ..LrpeConfig::default() };
         let config = GridConfig { shape: vec![7, 5], combine, inner: Box::new(EncodingConfig::Lrpe(inner)) };
         Grid::new(&config, PLACE).unwrap()
+    }
+
+    /// Whatever rows a call has, each of them is encoded as it is alone.
+    #[test]
+    fn runs_cover_every_row_once() {
+        for combine in [Combine::Slices, Combine::Sum] {
+            let grid = grid(combine);
+            let encoder = grid.bind(&[]);
+            let x: Vec<f64> = (0..8 * 40).map(|i| f64::from(i).sin()).collect();
+            for (position, rows) in [(0, 1), (3, 4), (-7, 40), (12, 23)] {
+                let mut together = vec![f64::NAN; 8 * rows];
+                encoder.encode(Side::Query, 0, position, &x[..8 * rows], &mut together);
+                for (i, (x, expected)) in x.chunks(8).zip(together.chunks(8)).enumerate() {
+                    let mut alone = [f64::NAN; 8];
+                    encoder.encode(Side::Query, 0, position + i as i64, x, &mut alone);
+                    let equal = alone.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+                    assert!(equal, "row {i} of {rows} from {position}");
+                }
+            }
+        }
     }
 
     fn differ(a: &[f64], b: &[f64]) -> bool {

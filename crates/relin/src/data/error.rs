@@ -58,6 +58,24 @@ pub enum DataError {
         /// The file, folder or glob.
         name: String,
     },
+    /// A row of a table.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// In the file, from 1.
+        line: usize,
+        /// Expected and found.
+        reason: String,
+    },
+    /// Labelled examples that are not what they should be.
+    #[error("{name}: {reason}")]
+    Examples {
+        /// The file, or its row.
+        name: String,
+        /// Expected and found.
+        reason: String,
+    },
     /// A file that should be text.
     #[error("{file}: invalid UTF-8 at byte {offset}; only the tokenizer `byte` takes any bytes")]
     InvalidUtf8 {

@@ -9,6 +9,7 @@ mod download;
 mod error;
 pub(crate) mod files;
 mod generators;
+mod labelled;
 mod pieces;
 mod source;
 mod store;
@@ -16,6 +17,9 @@ mod store;
 pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;
+pub use labelled::{
+    Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Texts, batch_indices, hold_out,
+};
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};
 pub use store::TokenStore;

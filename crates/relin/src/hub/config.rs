@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::HubError;
+use crate::model::{CausalLm, Classifier, Network};
 use crate::recipe::ModelConfig;
 use crate::runlog::write_atomic;
 
 /// Name of the configuration in a run's folder.
 pub const CONFIG_FILE: &str = "config.json";
 
-const MODEL_TYPE: &str = "relin-causal-lm";
 const VERSION: u64 = 1;
 
 /// What stands beside the network's own keys.
@@ -26,11 +26,12 @@ struct Header {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_config(path: &Path, config: &ModelConfig) -> Result<(), HubError> {
+pub fn write_config<M: Network>(path: &Path, config: &ModelConfig) -> Result<(), HubError> {
     let unwritable = |e: serde_json::Error| HubError::Config { path: path.into(), reason: e.to_string() };
     let mut document = serde_json::to_value(config).map_err(unwritable)?;
-    document["model_type"] = json!(MODEL_TYPE);
-    document["architectures"] = json!(["CausalLm"]);
+    let (model_type, architecture) = M::KIND;
+    document["model_type"] = json!(model_type);
+    document["architectures"] = json!([architecture]);
     document["torch_dtype"] = json!("float32");
     document["relin_layout"] = json!(VERSION);
     Ok(write_atomic(path, format!("{document:#}\n").as_bytes())?)
@@ -41,14 +42,24 @@ pub fn write_config(path: &Path, config: &ModelConfig) -> Result<(), HubError> {
 /// # Errors
 /// If it cannot be read, is another kind of model's, of another version, or has a wrong key or value.
 pub fn read_config(path: &Path) -> Result<ModelConfig, HubError> {
+    read(path, &[CausalLm::KIND.0, Classifier::KIND.0])
+}
+
+/// Reads the configuration of a model of one kind.
+pub(super) fn read_config_of<M: Network>(path: &Path) -> Result<ModelConfig, HubError> {
+    read(path, &[M::KIND.0])
+}
+
+fn read(path: &Path, kinds: &[&str]) -> Result<ModelConfig, HubError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| HubError::Read { path: path.into(), source })?;
     let wrong = |reason: String| HubError::Config { path: path.into(), reason };
     let mut document: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let header: Header =
         serde_json::from_value(document.clone()).map_err(|e| wrong(format!("no relin model: {e}")))?;
-    if header.model_type != MODEL_TYPE {
-        return Err(wrong(format!("model_type: expected `{MODEL_TYPE}`, found `{}`", header.model_type)));
+    if !kinds.contains(&header.model_type.as_str()) {
+        let expected = kinds.join("` or `");
+        return Err(wrong(format!("model_type: expected `{expected}`, found `{}`", header.model_type)));
     }
     if header.relin_layout != VERSION {
         return Err(HubError::Version { path: path.into(), found: header.relin_layout, known: VERSION });

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::model::{CausalLm, ModelError, TensorError, load_tensors};
+use crate::model::{CausalLm, ModelError, Network, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -139,35 +139,69 @@ pub struct TrainedModel {
     pub hash: String,
 }
 
-/// Loads a run's model.
+/// Loads a run's language model.
 ///
 /// # Errors
-/// If a file is missing, damaged, of another version, or does not fit the others; the file is named.
+/// If a file is missing, damaged, of another version or kind, or does not fit the others; the file is named.
 pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
+    let Loaded { config, model, recipe, hash } =
+        load_network(folder, |config| CausalLm::new(config, 0, device))?;
+    let tokenizer = load_tokenizer(folder, &config)?;
+    Ok(TrainedModel { config, model, tokenizer, recipe, hash })
+}
+
+/// A network of any kind with what stands beside it in every run.
+#[derive(Debug)]
+pub struct Loaded<M> {
+    /// The network.
+    pub config: ModelConfig,
+    /// The network with its weights.
+    pub model: M,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// SHA-256 of the weights, which names the model.
+    pub hash: String,
+}
+
+/// Loads a run's model of a kind, which `build` makes with weights of any values.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_network<M: Network>(
+    folder: &Path,
+    build: impl FnOnce(&ModelConfig) -> Result<M, ModelError>,
+) -> Result<Loaded<M>, HubError> {
     let config_path = folder.join(CONFIG_FILE);
-    let config = read_config(&config_path)?;
+    let config = config::read_config_of::<M>(&config_path)?;
     let weights_path = folder.join(WEIGHTS_FILE);
     let Weights { tensors, hash, .. } = read_weights(&weights_path)?;
-    let model = CausalLm::new(&config, 0, device)
-        .map_err(|source| HubError::Model { path: config_path.clone(), source })?;
-    let model = load_tensors(model, tensors)
-        .map_err(|source| HubError::Tensors { path: weights_path.clone(), source })?;
-    let tokenizer_path = folder.join(TOKENIZER_FILE);
-    let tokenizer = Tokenizer::load(&tokenizer_path)?;
+    let model = build(&config).map_err(|source| HubError::Model { path: config_path, source })?;
+    let model =
+        load_tensors(model, tensors).map_err(|source| HubError::Tensors { path: weights_path, source })?;
+    let recipe = Recipe::read(&folder.join(RECIPE_FILE), &[])?;
+    Ok(Loaded { config, model, recipe, hash })
+}
+
+/// Loads the tokenizer of a run.
+///
+/// # Errors
+/// If it cannot be read, or has not as many tokens as the model.
+pub fn load_tokenizer(folder: &Path, config: &ModelConfig) -> Result<Tokenizer, HubError> {
+    let path = folder.join(TOKENIZER_FILE);
+    let tokenizer = Tokenizer::load(&path)?;
     let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size());
     if expected != found {
-        return Err(HubError::Vocabulary { path: tokenizer_path, expected, found });
+        return Err(HubError::Vocabulary { path, expected, found });
     }
-    let recipe = Recipe::read(&folder.join(RECIPE_FILE), &[])?;
-    Ok(TrainedModel { config, model, tokenizer, recipe, hash })
+    Ok(tokenizer)
 }
 
 /// Writes what stays the same while a model is trained: configuration and defaults of generation.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_static(folder: &Path, config: &ModelConfig) -> Result<(), HubError> {
-    write_config(&folder.join(CONFIG_FILE), config)?;
+pub fn write_static<M: Network>(folder: &Path, config: &ModelConfig) -> Result<(), HubError> {
+    write_config::<M>(&folder.join(CONFIG_FILE), config)?;
     let defaults = serde_json::json!({ "do_sample": true, "temperature": 0.8, "max_new_tokens": 200 });
     Ok(write_atomic(&folder.join(GENERATION_FILE), format!("{defaults:#}\n").as_bytes())?)
 }

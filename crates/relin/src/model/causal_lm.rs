@@ -90,6 +90,8 @@ impl CausalLm {
 impl Network for CausalLm {
     type Batch = Batch;
 
+    const KIND: (&'static str, &'static str) = ("relin-causal-lm", "CausalLm");
+
     fn loss(&self, batch: &Batch, options: LossOptions) -> Loss {
         let shape = [batch.rows, batch.length];
         let embedded = self.embed(batch.inputs.clone(), shape, 0);

@@ -1,6 +1,7 @@
 //! Whole networks.
 
 mod causal_lm;
+mod classifier;
 mod initialize;
 mod network;
 mod session;
@@ -8,6 +9,7 @@ mod tensors;
 mod trunk;
 
 pub use causal_lm::CausalLm;
+pub use classifier::Classifier;
 pub use network::Network;
 pub use session::{LayerMemory, Session};
 pub use tensors::{

@@ -10,6 +10,9 @@ pub trait Network: Module {
     /// What one pass learns from.
     type Batch;
 
+    /// `model_type` and `architectures` of its `config.json`.
+    const KIND: (&'static str, &'static str);
+
     /// Mean loss of a batch and its gradients.
     fn loss(&self, batch: &Self::Batch, options: LossOptions) -> Loss;
 

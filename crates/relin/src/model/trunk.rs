@@ -26,6 +26,9 @@ pub enum ModelError {
     /// The vocabulary size is not known yet.
     #[error("model.vocab_size is not set; it follows from the tokenizer")]
     NoVocabulary,
+    /// The classes are not known yet.
+    #[error("model.labels is empty; the classes follow from the data")]
+    NoLabels,
 }
 
 /// A transformer without its output projection.

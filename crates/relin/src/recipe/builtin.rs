@@ -16,7 +16,8 @@ macro_rules! builtin {
 }
 
 /// Every recipe in `recipes/`, by the name of its file.
-pub const BUILTIN: &[Builtin] = builtin!["quickstart", "tinyshakespeare-char", "wikitext103-paper"];
+pub const BUILTIN: &[Builtin] =
+    builtin!["mnist", "quickstart", "reuters-r8", "tinyshakespeare-char", "wikitext103-paper"];
 
 /// The built-in recipe of that name.
 pub(super) fn builtin(name: &str) -> Option<&'static Builtin> {

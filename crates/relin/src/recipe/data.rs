@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::data::Augment;
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
 
@@ -29,6 +30,14 @@ pub struct DataConfig {
     pub validation: f64,
     /// What to validate on; the source is then trained on whole.
     pub validation_source: Option<Sources>,
+    /// Column of a table, or field of JSON lines, that holds the texts to classify.
+    pub text_column: String,
+    /// That which holds their classes.
+    pub label_column: String,
+    /// Rows after the header of a table that are no examples.
+    pub skip_rows: usize,
+    /// How training images vary.
+    pub augment: Augment,
 }
 
 impl Default for DataConfig {
@@ -40,6 +49,10 @@ impl Default for DataConfig {
             context: 256,
             validation: 0.1,
             validation_source: None,
+            text_column: "text".into(),
+            label_column: "label".into(),
+            skip_rows: 0,
+            augment: Augment::default(),
         }
     }
 }

@@ -9,12 +9,13 @@ use sha2::{Digest, Sha256};
 use super::Recipe;
 
 /// Keys that watch or store a run without deciding its result, and one that follows from the data.
-const IGNORED: [&str; 5] = [
+const IGNORED: [&str; 6] = [
     "train.log_every",
     "train.save_every",
     "train.keep_checkpoints",
     "train.gradient_checkpointing",
     "model.vocab_size",
+    "model.labels",
 ];
 
 pub(super) fn fingerprint(recipe: &Recipe) -> String {

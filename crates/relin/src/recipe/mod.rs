@@ -47,6 +47,10 @@ pub enum Task {
     /// Predict the next token.
     #[default]
     CausalLm,
+    /// Which class a text belongs to.
+    TextClassification,
+    /// Which class an image belongs to.
+    ImageClassification,
 }
 
 /// Everything that decides a training run.
@@ -106,9 +110,9 @@ impl Recipe {
         check::check(self)
     }
 
-    /// Fills what follows from other values; `vocab_size` is the tokenizer's.
-    pub fn resolve(&mut self, vocab_size: usize) {
-        self.model.vocab_size = Some(vocab_size);
+    /// Fills what follows from other values; `vocab_size` is the tokenizer's, if there is one.
+    pub fn resolve(&mut self, vocab_size: Option<usize>) {
+        self.model.vocab_size = vocab_size;
         self.model.resolve(self.data.context);
     }
 

@@ -24,6 +24,10 @@ pub struct ModelConfig {
     pub intermediate_size: Option<usize>,
     /// Number of tokens; taken from the tokenizer if not given.
     pub vocab_size: Option<usize>,
+    /// Names of the classes of a classifier; taken from the data if not given.
+    pub labels: Option<Vec<String>>,
+    /// Pixels along a side of a patch, for models of images.
+    pub patch_size: Option<usize>,
     /// Longest sequence that learned absolute positions know; the context if not given.
     pub max_position_embeddings: Option<usize>,
     /// Output projection = input embedding.
@@ -68,6 +72,8 @@ impl Default for ModelConfig {
             num_attention_heads: 4,
             intermediate_size: None,
             vocab_size: None,
+            labels: None,
+            patch_size: None,
             max_position_embeddings: None,
             tie_word_embeddings: true,
             hidden_act: Activation::Gelu,
@@ -93,6 +99,11 @@ impl ModelConfig {
     /// K = V: width of one head.
     pub fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads.max(1)
+    }
+
+    /// Numbers of one patch of an image.
+    pub fn patch_dim(&self) -> Option<usize> {
+        self.patch_size.map(|side| side * side)
     }
 
     /// Width of the feed-forward part.

@@ -233,7 +233,7 @@ fn a_resolved_recipe_survives_toml_and_json() {
     let bias = "[model]\nattention = \"softmax\"\nposition = { type = \"shaw\", max_distance = 4 }";
     for text in [full, bias, "", BUILTIN[2].text] {
         let mut recipe = read(text, &["data.source=[\"a\", \"b\"]", "train.learning_rate=1"]).unwrap();
-        recipe.resolve(300);
+        recipe.resolve(Some(300));
         let toml = recipe.to_toml().unwrap();
         assert_eq!(read(&toml, &[]).unwrap_or_else(|e| panic!("{e}\n{toml}")), recipe);
         let json = serde_json::to_string(&recipe).unwrap();
@@ -244,7 +244,7 @@ fn a_resolved_recipe_survives_toml_and_json() {
 #[test]
 fn derived_values_are_filled_once() {
     let mut recipe = read("[model]\nhidden_size = 32\nnormalizer = \"plain\"", &["data.context=17"]).unwrap();
-    recipe.resolve(99);
+    recipe.resolve(Some(99));
     let model = &recipe.model;
     assert_eq!(
         (model.intermediate_size, model.vocab_size, model.max_position_embeddings),
@@ -276,7 +276,7 @@ fn fingerprints_tell_runs_apart_but_not_spellings_or_watching() {
         assert_ne!(print(&[other]), base, "{other}");
     }
     let mut resolved = Recipe::default();
-    resolved.resolve(256);
+    resolved.resolve(Some(256));
     assert_eq!(resolved.fingerprint(), base);
 }
 

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(find(&mine, Resume::Auto).unwrap(), Standing::Free);
 
         let mut resolved = mine.clone();
-        resolved.resolve(256);
+        resolved.resolve(Some(256));
         std::fs::write(path.join(RECIPE_FILE), resolved.to_toml().unwrap()).unwrap();
         assert_eq!(find(&mine, Resume::Auto).unwrap(), Standing::Unfinished);
         assert_eq!(find(&mine, Resume::None).unwrap(), Standing::Free);

@@ -26,7 +26,7 @@ impl Task for LanguageModel {
         let path = folder.join(TOKENIZER_FILE);
         let former = resuming.then(|| Tokenizer::load(&path)).transpose()?;
         let corpus = Corpus::open(&recipe.data, former, &folder.join("cache"))?;
-        recipe.resolve(corpus.tokenizer.vocab_size());
+        recipe.resolve(Some(corpus.tokenizer.vocab_size()));
         corpus.tokenizer.save(&path)?;
         Ok(Self { corpus })
     }

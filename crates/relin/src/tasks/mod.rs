@@ -1,11 +1,15 @@
 //! What a run can learn: a task brings its data, its model and its scores to the training loop, which knows none of them.
 
+mod class_scores;
+pub(crate) mod classification;
 mod language_model;
 
 use std::path::Path;
 
 use burn::tensor::Device;
 
+pub use class_scores::ClassScores;
+pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
 
 use crate::model::{ModelError, Network};

@@ -10,12 +10,12 @@ use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
-use crate::data::DataError;
+use crate::data::{DataError, LabelledImages, LabelledTexts};
 use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
 use crate::model::{ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
-use crate::tasks::{LanguageModel, Task};
+use crate::tasks::{Classification, LanguageModel, Task};
 use crate::tokenizer::TokenizerError;
 
 /// Why training ended without a result. What was saved before stays.
@@ -77,6 +77,12 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     match recipe.task {
         recipe::Task::CausalLm => train_task::<LanguageModel>(recipe, out, resume, observer),
+        recipe::Task::TextClassification => {
+            train_task::<Classification<LabelledTexts>>(recipe, out, resume, observer)
+        }
+        recipe::Task::ImageClassification => {
+            train_task::<Classification<LabelledImages>>(recipe, out, resume, observer)
+        }
     }
 }
 
@@ -147,7 +153,7 @@ impl<T: Task> Run<T> {
             state::clear(out);
         }
         write_atomic(&out.join(RECIPE_FILE), recipe.to_toml()?.as_bytes())?;
-        hub::write_static(out, &recipe.model)?;
+        hub::write_static::<T::Model>(out, &recipe.model)?;
         let fingerprint = recipe.fingerprint();
         let (model, progress, warnings) = state::load(out, &fingerprint, model, &mut optimizer);
         warnings.iter().for_each(|warning| observer.warning(warning));

@@ -2,6 +2,7 @@
 
 mod biases;
 mod causal_lm;
+mod classification;
 mod linear_attention;
 mod operators;
 mod presets;

@@ -192,7 +192,7 @@ fn recipe(
     recipe.train.warmup_steps = 0;
     recipe.train.schedule = Schedule::Constant;
     recipe.train.seed = seed;
-    recipe.resolve(vocab_size);
+    recipe.resolve(Some(vocab_size));
     recipe.check()?;
     Ok(recipe)
 }

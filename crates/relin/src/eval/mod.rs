@@ -1,4 +1,6 @@
-//! Scores of a trained language model.
+//! Scores of trained models: of language models here, of classifiers in [`evaluate_classes`].
+
+mod classes;
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,9 @@ use crate::data::{Batch, Corpus, DataError, TextSource, TokenStore};
 use crate::hub::{self, HubError, TrainedModel};
 use crate::model::CausalLm;
 use crate::ops;
+use crate::runlog::RunlogError;
 use crate::tokenizer::Tokenizer;
+pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
 
 /// Sums over targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -109,6 +113,9 @@ pub enum EvalError {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The predictions cannot be written.
+    #[error(transparent)]
+    Write(#[from] RunlogError),
     /// No such part of the data.
     #[error("no split `{found}`; there is {known}")]
     Split {

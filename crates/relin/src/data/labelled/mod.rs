@@ -1,0 +1,133 @@
+//! Labelled examples: texts in tables, images in files, and batches of either.
+
+mod images;
+mod table;
+mod texts;
+
+use relin_kernels::rng::Rng;
+
+pub use images::{Augment, LabelledImages};
+pub use texts::{LabelledTexts, Texts};
+
+use super::DataError;
+
+/// A batch of examples and their classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examples {
+    /// What the model reads, padded to `length` tokens each.
+    pub input: Input,
+    /// T, the longest example.
+    pub length: usize,
+    /// Tokens of each.
+    pub lengths: Vec<usize>,
+    /// Classes.
+    pub labels: Vec<u32>,
+}
+
+/// What the model reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `[B, T]` token ids; padding is 0 and is never attended to.
+    Tokens(Vec<u32>),
+    /// `[B, T, width]`: images in patches.
+    Patches {
+        /// Values around 0.
+        values: Vec<f32>,
+        /// Numbers of one patch.
+        width: usize,
+    },
+}
+
+impl Examples {
+    /// Number of examples.
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+}
+
+/// Examples that batches are made of.
+pub trait Labelled {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those at `indices`, varied by `rng` if there is one.
+    fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples;
+}
+
+/// The stream of random numbers that orders examples.
+const ORDER: u64 = u64::from_le_bytes(*b"examples");
+/// That which chooses those to validate on.
+const HELD_OUT: u64 = u64::from_le_bytes(*b"held-out");
+
+/// The examples of a batch: every epoch takes each once, in an order of its own. A pure function of
+/// `(seed, number of the batch)`.
+pub fn batch_indices(len: usize, seed: u64, batch: u64, rows: usize) -> Vec<usize> {
+    let mut order: Option<(u64, Vec<usize>)> = None;
+    let mut index = |row: usize| {
+        let sample = batch * rows as u64 + row as u64;
+        let epoch = sample / len as u64;
+        if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            order = Some((epoch, Rng::new(seed, ORDER ^ epoch << 16).permutation(len)));
+        }
+        order.as_ref().expect("just made").1[(sample % len as u64) as usize]
+    };
+    (0..rows).map(&mut index).collect()
+}
+
+/// A share of `len` examples, drawn by the seed, apart from the others: `(others, share)`, each in order.
+///
+/// # Errors
+/// If either is empty.
+pub fn hold_out(
+    len: usize,
+    share: f64,
+    seed: u64,
+    name: &str,
+) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    let mut order = Rng::new(seed, HELD_OUT).permutation(len);
+    let held = (len as f64 * share).round() as usize;
+    if held == 0 || held >= len {
+        let reason = format!("{len} examples cannot be split with data.validation = {share}");
+        return Err(DataError::Examples { name: name.into(), reason });
+    }
+    let mut kept = order.split_off(held);
+    order.sort_unstable();
+    kept.sort_unstable();
+    Ok((kept, order))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_takes_every_example_once_in_another_order() {
+        let epoch = |epoch: u64| -> Vec<usize> {
+            (0..5).flat_map(|batch| batch_indices(10, 3, 5 * epoch + batch, 2)).collect()
+        };
+        let sorted = |mut order: Vec<usize>| {
+            order.sort_unstable();
+            order
+        };
+        assert_eq!(sorted(epoch(0)), (0..10).collect::<Vec<_>>());
+        assert_eq!(sorted(epoch(7)), (0..10).collect::<Vec<_>>());
+        assert_ne!(epoch(0), epoch(7));
+        assert_eq!(batch_indices(3, 1, 4, 8).len(), 8, "a batch may pass the end of an epoch");
+    }
+
+    #[test]
+    fn every_example_is_trained_on_or_held_out() {
+        let (kept, held) = hold_out(10, 0.3, 5, "t").unwrap();
+        assert_eq!((kept.len(), held.len()), (7, 3));
+        let mut all = [kept, held.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..10).collect::<Vec<_>>());
+        assert_ne!(held, hold_out(10, 0.3, 6, "t").unwrap().1);
+        assert!(hold_out(3, 0.1, 0, "t.tsv").unwrap_err().to_string().contains("t.tsv: 3 examples"));
+    }
+}

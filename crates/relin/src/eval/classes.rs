@@ -1,0 +1,166 @@
+//! Scores of a trained classifier.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::Serialize;
+
+use super::EvalError;
+use crate::data::{DataError, Labelled, LabelledImages, LabelledTexts, Texts, hold_out};
+use crate::hub::{Loaded, load_network, load_tokenizer};
+use crate::model::Classifier;
+use crate::recipe::{Recipe, Task};
+use crate::runlog::write_atomic;
+use crate::tasks::classification::{images, texts};
+use crate::tasks::{ClassScores, classify};
+
+/// What to score a classifier on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassOptions {
+    /// Other data than the run's own: a table of texts, a folder of images.
+    pub data: Option<PathBuf>,
+    /// `validation` (the default) or `training`; of images also `test`, which is the default of other data. Of
+    /// other texts there is only `all`.
+    pub split: Option<String>,
+    /// Where to write what was chosen for each example: its number in the split, its class, the chosen class, and the
+    /// chosen one's probability, in columns.
+    pub predictions: Option<PathBuf>,
+}
+
+/// Scores of a classifier.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename = "eval")]
+pub struct ClassEvaluation {
+    /// Which part of the data.
+    pub split: String,
+    /// Nats an example.
+    pub loss: f64,
+    /// Share of right answers.
+    pub accuracy: f64,
+    /// Mean of the classes' F1.
+    pub macro_f1: f64,
+    /// Matthews' correlation coefficient.
+    pub matthews: f64,
+    /// Examples.
+    pub examples: usize,
+    /// Each class by itself.
+    pub classes: Vec<ClassResult>,
+    /// `[true class][chosen class]`, in the order of `classes`.
+    pub confusion: Vec<Vec<usize>>,
+}
+
+/// One class by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassResult {
+    /// Its name.
+    pub label: String,
+    /// Examples of it.
+    pub examples: usize,
+    /// Share of those chosen as it that are it.
+    pub precision: f64,
+    /// Share of it that was chosen as it.
+    pub recall: f64,
+    /// Harmonic mean of both.
+    pub f1: f64,
+}
+
+/// Scores a run of a classifier.
+///
+/// # Errors
+/// If the run or the data cannot be read, or there is no such part of the data.
+pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvaluation, EvalError> {
+    let loaded = load_network(run, |config| Classifier::new(config, 0, &Device::flex()))?;
+    match loaded.recipe.task {
+        Task::ImageClassification => {
+            let (split, examples) = image_split(&loaded.recipe, options)?;
+            score(&loaded, split, &examples, options)
+        }
+        _ => {
+            let (split, texts) = text_split(&loaded.recipe, options)?;
+            let tokenizer = load_tokenizer(run, &loaded.config)?;
+            let labels = loaded.config.labels.clone().unwrap_or_default();
+            let examples: LabelledTexts = texts.encode(&tokenizer, &labels, loaded.recipe.data.context)?;
+            score(&loaded, split, &examples, options)
+        }
+    }
+}
+
+fn text_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Texts), EvalError> {
+    if let Some(path) = &options.data {
+        let split = options.split.clone().unwrap_or_else(|| "all".into());
+        if split != "all" {
+            return Err(EvalError::Split { found: split, known: "`all` of --data" });
+        }
+        return Ok((split, Texts::open(&[path.display().to_string()], &recipe.data)?));
+    }
+    let (training, validation) = texts(recipe)?;
+    let split = options.split.clone().unwrap_or_else(|| "validation".into());
+    match split.as_str() {
+        "validation" => Ok((split, validation)),
+        "training" => Ok((split, training)),
+        _ => Err(EvalError::Split { found: split, known: "`training` and `validation`" }),
+    }
+}
+
+fn image_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, LabelledImages), EvalError> {
+    let mut recipe = recipe.clone();
+    if let Some(path) = &options.data {
+        recipe.data.source.0 = vec![path.display().to_string()];
+    }
+    let usual = if options.data.is_some() { "test" } else { "validation" };
+    let split = options.split.clone().unwrap_or_else(|| usual.into());
+    let part = |share: fn((Vec<usize>, Vec<usize>)) -> Vec<usize>| -> Result<LabelledImages, DataError> {
+        let all = images(&recipe, "train")?;
+        let name = recipe.data.source.0.join(", ");
+        Ok(all.subset(&share(hold_out(all.len(), recipe.data.validation, recipe.train.seed, &name)?)))
+    };
+    let examples = match split.as_str() {
+        "test" => images(&recipe, "t10k")?,
+        "validation" => part(|(_, held)| held)?,
+        "training" => part(|(kept, _)| kept)?,
+        _ => return Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
+    };
+    Ok((split, examples))
+}
+
+fn score<L: Labelled>(
+    loaded: &Loaded<Classifier>,
+    split: String,
+    examples: &L,
+    options: &ClassOptions,
+) -> Result<ClassEvaluation, EvalError> {
+    let labels = loaded.config.labels.clone().unwrap_or_default();
+    let truth = |at: usize| examples.batch(&[at], None).labels[0] as usize;
+    // A class that was never trained has no row of scores.
+    if let Some(at) = (0..examples.len()).find(|&at| truth(at) >= labels.len()) {
+        let reason = format!("example {at} is of class {}, but {} were trained", truth(at), labels.len());
+        return Err(EvalError::Data(DataError::Examples { name: split, reason }));
+    }
+    let mut table = String::from("example\tlabel\tprediction\tprobability\n");
+    let scores = classify(&loaded.model, examples, |at, chosen, probability| {
+        let row = format!("{at}\t{}\t{}\t{probability:.6}\n", labels[truth(at)], labels[chosen]);
+        table.push_str(&row);
+    });
+    if let Some(path) = &options.predictions {
+        write_atomic(path, table.as_bytes())?;
+    }
+    Ok(report(split, &labels, scores))
+}
+
+fn report(split: String, labels: &[String], scores: ClassScores) -> ClassEvaluation {
+    let class = |(at, label): (usize, &String)| {
+        let (precision, recall) = scores.precision_and_recall(at);
+        let examples = scores.confusion[at].iter().sum();
+        ClassResult { label: label.clone(), examples, precision, recall, f1: scores.f1(at) }
+    };
+    ClassEvaluation {
+        split,
+        loss: scores.loss(),
+        accuracy: scores.accuracy(),
+        macro_f1: scores.macro_f1(),
+        matthews: scores.matthews(),
+        examples: scores.examples(),
+        classes: labels.iter().enumerate().map(class).collect(),
+        confusion: scores.confusion,
+    }
+}

@@ -1,0 +1,166 @@
+//! `text-classification` and `image-classification`: one class for each example, from an encoder that sees all of it.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use relin_kernels::rng::Rng;
+
+use super::{ClassScores, Score, Task};
+use crate::data::{
+    DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, batch_indices, hold_out,
+};
+use crate::hub::TOKENIZER_FILE;
+use crate::model::{Classifier, ModelError};
+use crate::ops;
+use crate::recipe::Recipe;
+use crate::tokenizer::Tokenizer;
+use crate::train::TrainError;
+
+/// Examples to train and to validate on.
+#[derive(Debug)]
+pub struct Classification<L> {
+    training: L,
+    validation: L,
+}
+
+/// Examples that a recipe can name.
+pub trait Open: Labelled + Sized {
+    /// Those to train and to validate on; fills into the recipe what follows from them, and writes to the folder what
+    /// using the model will need of them.
+    ///
+    /// # Errors
+    /// If the data cannot be read or does not suit the recipe.
+    fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<(Self, Self), TrainError>;
+}
+
+impl Open for LabelledTexts {
+    fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<(Self, Self), TrainError> {
+        let data = &recipe.data;
+        let (training, validation) = texts(recipe)?;
+        let path = folder.join(TOKENIZER_FILE);
+        let tokenizer = match resuming {
+            true => Tokenizer::load(&path)?,
+            false => train_tokenizer(recipe, &training, folder)?,
+        };
+        tokenizer.save(&path)?;
+        let labels = training.labels();
+        let encode = |texts: &Texts| texts.encode(&tokenizer, &labels, data.context);
+        let encoded = (encode(&training)?, encode(&validation)?);
+        recipe.model.labels = Some(labels);
+        recipe.resolve(Some(tokenizer.vocab_size()));
+        Ok(encoded)
+    }
+}
+
+/// The texts to train and to validate on.
+pub(crate) fn texts(recipe: &Recipe) -> Result<(Texts, Texts), DataError> {
+    let data = &recipe.data;
+    let all = Texts::open(&data.source.0, data)?;
+    if let Some(validation) = &data.validation_source {
+        return Ok((all, Texts::open(&validation.0, data)?));
+    }
+    let (kept, held) = hold_out(all.len(), data.validation, recipe.train.seed, &data.source.0.join(", "))?;
+    Ok((all.subset(&kept), all.subset(&held)))
+}
+
+/// On the texts that are trained on, and no others.
+fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<Tokenizer, TrainError> {
+    let cache = folder.join("cache");
+    let path = cache.join("texts.txt");
+    let io = |source| DataError::Io { action: "write", path: path.clone(), source };
+    std::fs::create_dir_all(&cache).map_err(io)?;
+    std::fs::write(&path, training.joined()).map_err(io)?;
+    let source = TextSource::open(&path.to_string_lossy())?;
+    Ok(Tokenizer::train(&recipe.data.tokenizer_kind(), &source)?)
+}
+
+impl Open for LabelledImages {
+    fn open(recipe: &mut Recipe, _folder: &Path, _resuming: bool) -> Result<(Self, Self), TrainError> {
+        let all = images(recipe, "train")?;
+        recipe.model.labels = Some(all.classes());
+        recipe.resolve(None);
+        let (share, seed) = (recipe.data.validation, recipe.train.seed);
+        let (kept, held) = hold_out(all.len(), share, seed, &recipe.data.source.0.join(", "))?;
+        Ok((all.subset(&kept), all.subset(&held)))
+    }
+}
+
+/// The images of one part of a recipe's folder.
+pub(crate) fn images(recipe: &Recipe, part: &str) -> Result<LabelledImages, DataError> {
+    let [folder] = &recipe.data.source.0[..] else {
+        let reason = format!("images come from one folder, not from {}", recipe.data.source.0.len());
+        return Err(DataError::Examples { name: "data.source".into(), reason });
+    };
+    let patch = recipe.model.patch_size.unwrap_or(4);
+    let images = LabelledImages::open_idx(Path::new(folder), part, patch, recipe.data.augment)?;
+    let (patches, context) = (images.patches(), recipe.data.context);
+    if patches > context {
+        let reason = format!("an image has {patches} patches, but data.context = {context}");
+        return Err(DataError::Examples { name: folder.clone(), reason });
+    }
+    Ok(images)
+}
+
+impl<L: Open> Task for Classification<L> {
+    type Model = Classifier;
+
+    fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
+        let (training, validation) = L::open(recipe, folder, resuming)?;
+        Ok(Self { training, validation })
+    }
+
+    fn model(recipe: &Recipe, device: &Device) -> Result<Classifier, ModelError> {
+        Classifier::new(&recipe.model, recipe.train.seed, device)
+    }
+
+    fn batch(&self, recipe: &Recipe, step: usize, micro: usize) -> Result<Examples, TrainError> {
+        let train = &recipe.train;
+        let batch = ((step - 1) * train.gradient_accumulation + micro) as u64;
+        let indices = batch_indices(self.training.len(), train.seed, batch, train.batch_size);
+        Ok(self.training.batch(&indices, Some(Rng::new(train.seed, AUGMENT ^ batch))))
+    }
+
+    /// Examples, not tokens: their lengths differ.
+    fn tokens_per_batch(&self, recipe: &Recipe) -> usize {
+        recipe.train.batch_size
+    }
+
+    fn evaluate(&self, recipe: &Recipe, model: &Classifier) -> Result<Score, TrainError> {
+        let scores = classify(model, &self.validation, |_, _, _| {});
+        let (loss, accuracy) = (scores.loss(), Some(scores.accuracy()));
+        let _ = recipe;
+        Ok(Score { loss, accuracy })
+    }
+}
+
+/// The stream of random numbers that varies images.
+const AUGMENT: u64 = u64::from_le_bytes(*b"augment\0");
+/// Examples scored at once.
+const AT_ONCE: usize = 64;
+
+/// Scores all examples; `each` is told the number of an example, the class that was chosen, and its probability.
+pub fn classify<L: Labelled>(
+    model: &Classifier,
+    examples: &L,
+    mut each: impl FnMut(usize, usize, f64),
+) -> ClassScores {
+    let mut scores = ClassScores::new(0);
+    let all: Vec<usize> = (0..examples.len()).collect();
+    for indices in all.chunks(AT_ONCE) {
+        let batch = examples.batch(indices, None);
+        let logits = model.logits(&batch);
+        let [_, classes] = logits.dims();
+        scores.widen(classes);
+        let losses = ops::token_losses(logits.clone(), &batch.labels);
+        for (((&at, row), &label), &loss) in
+            indices.iter().zip(ops::to_vec(logits).chunks(classes)).zip(&batch.labels).zip(&losses)
+        {
+            let better = |best: usize, class: usize| if row[class] > row[best] { class } else { best };
+            let chosen = (1..classes).fold(0, better);
+            let sum: f64 = row.iter().map(|&x| f64::from(x - row[chosen]).exp()).sum();
+            scores.add(label as usize, chosen, f64::from(loss));
+            each(at, chosen, 1.0 / sum);
+        }
+    }
+    scores
+}
