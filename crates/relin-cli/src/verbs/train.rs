@@ -125,12 +125,11 @@ fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
 fn report(output: &Output, done: &Done) -> Result<(), Failure> {
     let accuracy = done.valid_accuracy.map_or(String::new(), |accuracy| format!(", accuracy {accuracy:.4}"));
     output.result(format!(
-        "validation loss {:.4}{accuracy} after {} steps in {} ({} {}/s, {} parameters)\nrun: {}   plot: {}",
+        "validation loss {:.4}{accuracy} after {} steps in {} ({} tokens/s, {} parameters)\nrun: {}   plot: {}",
         done.valid_loss,
         done.steps,
         in_words(done.seconds),
         grouped(done.tokens_per_second.max(0.0) as usize),
-        if done.valid_accuracy.is_some() { "examples" } else { "tokens" },
         grouped(done.parameters),
         done.run.display(),
         done.run.join(PLOT_FILE).display()

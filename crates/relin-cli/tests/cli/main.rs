@@ -6,6 +6,8 @@ mod harness;
 mod bad_input;
 /// `relin bench`.
 mod bench;
+/// Training and scoring classifiers.
+mod classifiers;
 /// `relin data`.
 mod data;
 /// `relin doctor`.

@@ -219,9 +219,17 @@ impl Run {
         (self.first..).step_by(self.step).take(self.count)
     }
 
-    /// The slices `within` of the run's rows, end to end.
-    fn gather<R: Copy>(&self, rows: &[R], width: usize, within: &std::ops::Range<usize>) -> Vec<R> {
-        self.rows().flat_map(|row| &rows[row * width..][within.clone()]).copied().collect()
+    /// The slices `within` of the run's rows, end to end, in the room of `buffer`.
+    fn gather<'b, R: Copy>(
+        &self,
+        rows: &[R],
+        width: usize,
+        within: &std::ops::Range<usize>,
+        buffer: &'b mut Vec<R>,
+    ) -> &'b [R] {
+        buffer.clear();
+        self.rows().for_each(|row| buffer.extend_from_slice(&rows[row * width..][within.clone()]));
+        buffer
     }
 
     /// The reverse of [`gather`](Self::gather).
@@ -262,10 +270,11 @@ impl<R: Real> BoundGrid<R> {
 impl<R: Real> Encoder<R> for BoundGrid<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
         let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
+        let (mut of_x, mut encoded) = (Vec::new(), Vec::new());
         self.for_each_run(position, x.len() / k, |encoder, run| {
-            let x = run.gather(x, k, &run.x);
-            let mut encoded = vec![R::ZERO; run.count * run.out.len()];
-            encoder.encode(side, head, run.coordinate, &x, &mut encoded);
+            let x = run.gather(x, k, &run.x, &mut of_x);
+            encoded.resize(run.count * run.out.len(), R::ZERO);
+            encoder.encode(side, head, run.coordinate, x, &mut encoded);
             run.scatter(&encoded, out, width, &run.out);
         });
     }
@@ -282,12 +291,15 @@ impl<R: Real> Encoder<R> for BoundGrid<R> {
         d_params: &mut [f64],
     ) {
         let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
+        let (mut buffers, mut d) = ([const { Vec::new() }; 3], Vec::new());
         self.for_each_run(position, x.len() / k, |encoder, run| {
-            let x = run.gather(x, k, &run.x);
-            let [encoded, d_out] = [encoded, d_out].map(|rows| run.gather(rows, width, &run.out));
-            let mut d = vec![R::ZERO; x.len()];
+            let [of_x, of_encoded, of_d_out] = &mut buffers;
+            let x = run.gather(x, k, &run.x, of_x);
+            let encoded = run.gather(encoded, width, &run.out, of_encoded);
+            let d_out = run.gather(d_out, width, &run.out, of_d_out);
+            d.resize(x.len(), R::ZERO);
             let d_params = &mut d_params[run.params.clone()];
-            encoder.vjp(side, head, run.coordinate, &x, &encoded, &d_out, &mut d, d_params);
+            encoder.vjp(side, head, run.coordinate, x, encoded, d_out, &mut d, d_params);
             run.scatter(&d, d_x, k, &run.x);
         });
     }

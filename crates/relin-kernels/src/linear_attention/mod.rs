@@ -35,6 +35,7 @@ mod cost;
 mod denominator;
 mod fade;
 mod head;
+mod maps;
 pub mod naive;
 mod pieces;
 pub mod recurrent;

@@ -5,10 +5,9 @@
 //! read but seldom written, and the sums are formed block by block as in the chunked form: rounding does not grow with
 //! the number of tokens as it does when every token is added to a long sum.
 
-use rayon::prelude::*;
-
 use super::denominator::{axpy, dot};
 use super::fade::Fade;
+use super::maps::Maps;
 use super::{Inputs, LinearAttention, Normalizer, State};
 use crate::encoding::{Encoder, Side, Stage};
 use crate::fast_math::FastMath;
@@ -36,62 +35,8 @@ pub struct Recurrent<R: FastMath> {
     maps: Option<Maps<R>>,
 }
 
-/// Positions whose maps are made at once, those of a multiple of it and after.
-const MAPPED: usize = 32;
-
-/// The encoding's maps for the positions around the next one.
-#[derive(Debug)]
-struct Maps<R> {
-    /// The first of the positions; none before the first token.
-    first: Option<i64>,
-    /// For queries and keys, `[H, 32, K, K']`.
-    sides: [Vec<R>; 2],
-    key_dim: usize,
-}
-
-impl<R: FastMath> Maps<R> {
-    /// If the encoding is such.
-    fn new(attention: &LinearAttention<R>) -> Option<Self> {
-        let encoding = &attention.encoding;
-        if encoding.halo() == 0 {
-            return None;
-        }
-        let room = || vec![R::ZERO; attention.heads * MAPPED * encoding.key_dim() * encoding.encoded_dim()];
-        Some(Self { first: None, sides: [room(), room()], key_dim: encoding.key_dim() })
-    }
-
-    fn encode_token(
-        &mut self,
-        encoder: &dyn Encoder<R>,
-        heads: usize,
-        position: i64,
-        x: [&[R]; 2],
-        out: [&mut [R]; 2],
-    ) {
-        let within = position.rem_euclid(MAPPED as i64);
-        let first = position - within;
-        let (key_dim, width) = (self.key_dim, out[0].len() / heads);
-        let size = self.sides[0].len() / heads;
-        if self.first != Some(first) {
-            for (side, maps) in [Side::Query, Side::Key].into_iter().zip(&mut self.sides) {
-                maps.par_chunks_mut(size)
-                    .enumerate()
-                    .for_each(|(head, maps)| encoder.maps(side, head, first, MAPPED, key_dim, maps));
-            }
-            self.first = Some(first);
-        }
-        for ((x, out), maps) in x.iter().zip(out).zip(&self.sides) {
-            let rows = x.chunks(key_dim).zip(out.chunks_mut(width)).zip(maps.chunks(size));
-            for ((x, out), maps) in rows {
-                let map = &maps[within as usize * key_dim * width..];
-                weighted_rows(x, map, width, out, Into::Overwrite);
-            }
-        }
-    }
-}
-
 /// Tokens that wait before they are folded into the state, B. A step reads the state, `K'·V` numbers a head, and what
-/// waits, `(K' + V)·B/2`; a quarter of that is the least that folding every B-th token still leaves small.
+/// waits, `(K' + V)·B/2`; the state is written once in B steps. Both are small beside the reading of the state at 16.
 const WAITING: usize = 16;
 
 /// Tokens not folded into the state yet, in the layout in which a query reads them.

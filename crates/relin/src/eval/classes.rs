@@ -109,15 +109,16 @@ fn image_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Label
     }
     let usual = if options.data.is_some() { "test" } else { "validation" };
     let split = options.split.clone().unwrap_or_else(|| usual.into());
-    let part = |share: fn((Vec<usize>, Vec<usize>)) -> Vec<usize>| -> Result<LabelledImages, DataError> {
+    let part = |held_out: bool| -> Result<LabelledImages, DataError> {
         let all = images(&recipe, "train")?;
         let name = recipe.data.source.0.join(", ");
-        Ok(all.subset(&share(hold_out(all.len(), recipe.data.validation, recipe.train.seed, &name)?)))
+        let (kept, held) = hold_out(all.len(), recipe.data.validation, recipe.train.seed, &name)?;
+        Ok(all.subset(if held_out { &held } else { &kept }))
     };
     let examples = match split.as_str() {
         "test" => images(&recipe, "t10k")?,
-        "validation" => part(|(_, held)| held)?,
-        "training" => part(|(kept, _)| kept)?,
+        "validation" => part(true)?,
+        "training" => part(false)?,
         _ => return Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
     };
     Ok((split, examples))

@@ -5,13 +5,20 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, ModelConfig, Recipe, RecipeError, TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, DataConfig, ModelConfig, Recipe, RecipeError, Task, TokenizerChoice, TrainConfig,
 };
 
 type Checked = Result<(), RecipeError>;
 
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
+    let images = recipe.task == Task::ImageClassification;
+    require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
+        (
+            "the pixels along a side of a patch",
+            recipe.model.patch_size.map_or("none".into(), |side| side.to_string()),
+        )
+    })?;
     data(&recipe.data)?;
     train(&recipe.train)
 }

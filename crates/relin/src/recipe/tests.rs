@@ -47,6 +47,14 @@ fn every_built_in_recipe_is_read_and_every_file_is_built_in() {
 }
 
 #[test]
+fn images_need_a_patch_size() {
+    let task = "task = \"image-classification\"";
+    refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);
+    refuses(task, &["model.patch_size=0"], &["`model.patch_size`", "0"]);
+    assert_eq!(read(task, &["model.patch_size=4"]).unwrap().model.patch_dim(), Some(16));
+}
+
+#[test]
 fn overrides_win_over_the_file_and_the_last_one_wins() {
     let recipe =
         read("[train]\nsteps = 5", &["train.steps=6", "train.steps=7", "model.position=rope"]).unwrap();

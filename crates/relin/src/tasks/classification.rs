@@ -91,7 +91,7 @@ pub(crate) fn images(recipe: &Recipe, part: &str) -> Result<LabelledImages, Data
         let reason = format!("images come from one folder, not from {}", recipe.data.source.0.len());
         return Err(DataError::Examples { name: "data.source".into(), reason });
     };
-    let patch = recipe.model.patch_size.unwrap_or(4);
+    let patch = recipe.model.patch_size.unwrap_or(0);
     let images = LabelledImages::open_idx(Path::new(folder), part, patch, recipe.data.augment)?;
     let (patches, context) = (images.patches(), recipe.data.context);
     if patches > context {
@@ -120,16 +120,14 @@ impl<L: Open> Task for Classification<L> {
         Ok(self.training.batch(&indices, Some(Rng::new(train.seed, AUGMENT ^ batch))))
     }
 
-    /// Examples, not tokens: their lengths differ.
+    /// On average: lengths differ.
     fn tokens_per_batch(&self, recipe: &Recipe) -> usize {
-        recipe.train.batch_size
+        recipe.train.batch_size * self.training.tokens() / self.training.len()
     }
 
-    fn evaluate(&self, recipe: &Recipe, model: &Classifier) -> Result<Score, TrainError> {
+    fn evaluate(&self, _recipe: &Recipe, model: &Classifier) -> Result<Score, TrainError> {
         let scores = classify(model, &self.validation, |_, _, _| {});
-        let (loss, accuracy) = (scores.loss(), Some(scores.accuracy()));
-        let _ = recipe;
-        Ok(Score { loss, accuracy })
+        Ok(Score { loss: scores.loss(), accuracy: Some(scores.accuracy()) })
     }
 }
 

@@ -45,7 +45,7 @@ pub trait Task: Sized {
         micro: usize,
     ) -> Result<<Self::Model as Network>::Batch, TrainError>;
 
-    /// Tokens of a micro-batch, for the speed that is reported.
+    /// Tokens of a micro-batch, or their mean number, for the speed that is reported.
     fn tokens_per_batch(&self, recipe: &Recipe) -> usize;
 
     /// Scores a model on what is held out.

@@ -107,6 +107,10 @@ impl Labelled for LabelledImages {
         self.labels.len()
     }
 
+    fn tokens(&self) -> usize {
+        self.len() * self.patches()
+    }
+
     fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples {
         let (length, width) = (self.patches(), self.patch * self.patch);
         let mut values = Vec::with_capacity(indices.len() * length * width);

@@ -55,6 +55,9 @@ pub trait Labelled {
         self.len() == 0
     }
 
+    /// Tokens of all examples.
+    fn tokens(&self) -> usize;
+
     /// Those at `indices`, varied by `rng` if there is one.
     fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples;
 }

@@ -107,6 +107,10 @@ impl Labelled for LabelledTexts {
         self.labels.len()
     }
 
+    fn tokens(&self) -> usize {
+        self.tokens.iter().map(Vec::len).sum()
+    }
+
     /// Nothing varies.
     fn batch(&self, indices: &[usize], _rng: Option<Rng>) -> Examples {
         let lengths: Vec<usize> = indices.iter().map(|&at| self.tokens[at].len()).collect();
