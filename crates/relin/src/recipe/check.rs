@@ -12,6 +12,7 @@ type Checked = Result<(), RecipeError>;
 
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
+    masks(recipe)?;
     let images = recipe.task == Task::ImageClassification;
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
@@ -68,6 +69,23 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
     let by_feature = linear && matches!(encoding.decay(0), Decay::PerFeature(_));
     require(!by_feature || model.position_stage() == Stage::AfterFeatureMap, "model.position_stage", || {
         ("\"after-feature-map\": the decay of each feature is one of the state", "before-feature-map")
+    })
+}
+
+/// `λ^|lag|` is no product of a query's part and a key's part, so linear attention has a decay only where it is causal.
+fn masks(recipe: &Recipe) -> Checked {
+    let model = &recipe.model;
+    if recipe.task == Task::CausalLm || model.attention == AttentionKind::Softmax {
+        return Ok(());
+    }
+    let (key_dim, heads) = (model.position_dim(), model.num_attention_heads);
+    let built = model.position.encoding().build::<f32>(Place { key_dim, heads, layer: 0 });
+    let decays = built.is_ok_and(|encoding| (0..heads).any(|head| encoding.decay(head) != Decay::None));
+    require(!decays, "model.position", || {
+        (
+            "an encoding without decay, which linear attention cannot have without a causal mask, or attention = \"softmax\"",
+            &model.position,
+        )
     })
 }
 

@@ -47,6 +47,15 @@ fn every_built_in_recipe_is_read_and_every_file_is_built_in() {
 }
 
 #[test]
+fn a_decay_needs_a_causal_task() {
+    let text = "task = \"text-classification\"\n[model]\nposition = \"lrpe-decay\"";
+    refuses(text, &[], &["`model.position`", "without decay", "causal", "lrpe-decay"]);
+    read(text, &["model.attention=softmax"]).unwrap();
+    read(text, &["model.position=rope"]).unwrap();
+    read(text, &["task=causal-lm"]).unwrap();
+}
+
+#[test]
 fn images_need_a_patch_size() {
     let task = "task = \"image-classification\"";
     refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);
