@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relin::eval::{ClassEvaluation, ClassOptions, EvalOptions, Evaluation, evaluate, evaluate_classes};
+use relin::eval::{
+    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, evaluate, evaluate_classes,
+    evaluate_probe,
+};
 use relin::recipe::{Recipe, Task};
 use relin::runlog::RECIPE_FILE;
 
@@ -45,6 +48,7 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
     match Recipe::read(&run.join(RECIPE_FILE), &[])?.task {
         Task::CausalLm => language_model(args, &run, output),
         Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
+        Task::Probe => probe(args, &run, output),
     }
 }
 
@@ -60,6 +64,26 @@ fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failur
     let evaluation = evaluate_classes(run, &ClassOptions { data, split, predictions })?;
     output.result(classes_in_words(&evaluation));
     output.event(&evaluation);
+    Ok(())
+}
+
+fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    let own = [("--data", &args.data), ("--predictions", &args.predictions)];
+    for (option, path) in own {
+        if let Some(path) = path {
+            let expected = "a task with data: a probe makes its own";
+            return Err(Failure::BadOption { option, expected, found: path.display().to_string() });
+        }
+    }
+    let lengths: Vec<usize> = args.lengths.iter().map(|length| length.get()).collect();
+    evaluate_probe(run, &lengths, &mut |ProbeEvaluation { length, loss, accuracy, chance, answers }| {
+        let answered = grouped(*answers);
+        output.result(format!(
+            "length {length}  loss {loss:.4}  accuracy {accuracy:.4}  chance {chance:.4}  ({answered} answers)"
+        ));
+        let (length, loss, accuracy, chance, answers) = (*length, *loss, *accuracy, *chance, *answers);
+        output.event(&ProbeEvaluation { length, loss, accuracy, chance, answers });
+    })?;
     Ok(())
 }
 

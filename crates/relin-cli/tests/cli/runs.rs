@@ -171,3 +171,20 @@ fn a_session_in_a_file_continues_the_text_exactly() {
     std::fs::write(bench.path().join("a.state"), &bytes[..bytes.len() - 5]).unwrap();
     bench.relin(&["generate", "run", "--load-state", "a.state"]).exits(1).complains(&["a.state"]);
 }
+
+#[test]
+fn a_probe_is_scored_at_any_length_beside_chance() {
+    let bench = Bench::new();
+    let sets = ["train.steps=20", "model.hidden_size=16", "model.num_hidden_layers=1", "data.context=16"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let train = [&["train", "lag-retrieval", "--out", "run", "--quiet"][..], &sets].concat();
+    bench.relin(&train).exits(0);
+    let scores = bench.relin(&["eval", "run", "--lengths", "16,64", "--json"]).exits(0).json();
+    assert_eq!((scores.len(), scores[1]["length"].as_u64()), (2, Some(64)));
+    assert_eq!(scores[0]["chance"].as_f64(), Some(1.0 / 16.0));
+    bench.relin(&["eval", "run", "--data", "text.txt"]).exits(2).complains(&["--data", "makes its own"]);
+    bench
+        .relin(&["train", "lag-retrieval", "--set", "data.probe.lags=0"])
+        .exits(1)
+        .complains(&["`data.probe.lags`"]);
+}

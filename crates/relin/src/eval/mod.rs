@@ -1,6 +1,7 @@
 //! Scores of trained models: of language models here, of classifiers in [`evaluate_classes`].
 
 mod classes;
+mod probe;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use crate::ops;
 use crate::runlog::RunlogError;
 use crate::tokenizer::Tokenizer;
 pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
+pub use probe::{ProbeEvaluation, evaluate_probe};
 
 /// Sums over targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

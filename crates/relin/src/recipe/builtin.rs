@@ -16,8 +16,14 @@ macro_rules! builtin {
 }
 
 /// Every recipe in `recipes/`, by the name of its file.
-pub const BUILTIN: &[Builtin] =
-    builtin!["mnist", "quickstart", "reuters-r8", "tinyshakespeare-char", "wikitext103-paper"];
+pub const BUILTIN: &[Builtin] = builtin![
+    "lag-retrieval",
+    "mnist",
+    "quickstart",
+    "reuters-r8",
+    "tinyshakespeare-char",
+    "wikitext103-paper"
+];
 
 /// The built-in recipe of that name.
 pub(super) fn builtin(name: &str) -> Option<&'static Builtin> {

@@ -75,7 +75,8 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
 /// `λ^|lag|` is no product of a query's part and a key's part, so linear attention has a decay only where it is causal.
 fn masks(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
-    if recipe.task == Task::CausalLm || model.attention == AttentionKind::Softmax {
+    let causal = matches!(recipe.task, Task::CausalLm | Task::Probe);
+    if causal || model.attention == AttentionKind::Softmax {
         return Ok(());
     }
     let (key_dim, heads) = (model.position_dim(), model.num_attention_heads);
@@ -101,6 +102,8 @@ fn bias(model: &ModelConfig) -> Checked {
 }
 
 fn data(data: &DataConfig) -> Checked {
+    at_least_one("data.probe.lags", data.probe.lags)?;
+    require(data.probe.symbols >= 2, "data.probe.symbols", || ("at least 2", data.probe.symbols))?;
     at_least_one("data.context", data.context)?;
     sources("data.source", &data.source.0)?;
     match &data.validation_source {

@@ -38,6 +38,24 @@ pub struct DataConfig {
     pub skip_rows: usize,
     /// How training images vary.
     pub augment: Augment,
+    /// What a probe asks.
+    pub probe: ProbeConfig,
+}
+
+/// What a probe asks: which of some symbols stood at one of some lags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeConfig {
+    /// Different symbols; one guess in so many is right.
+    pub symbols: usize,
+    /// Lags from 1 to this are asked for.
+    pub lags: usize,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { symbols: 16, lags: 16 }
+    }
 }
 
 impl Default for DataConfig {
@@ -53,6 +71,7 @@ impl Default for DataConfig {
             label_column: "label".into(),
             skip_rows: 0,
             augment: Augment::default(),
+            probe: ProbeConfig::default(),
         }
     }
 }

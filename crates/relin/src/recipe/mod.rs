@@ -30,7 +30,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use builtin::{BUILTIN, Builtin};
-pub use data::{DataConfig, Sources, TokenizerChoice};
+pub use data::{DataConfig, ProbeConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
@@ -51,6 +51,8 @@ pub enum Task {
     TextClassification,
     /// Which class an image belongs to.
     ImageClassification,
+    /// Which symbol was so many tokens ago: made sequences with exact answers.
+    Probe,
 }
 
 /// Everything that decides a training run.

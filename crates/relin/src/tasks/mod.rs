@@ -3,6 +3,7 @@
 mod class_scores;
 pub(crate) mod classification;
 mod language_model;
+mod probe;
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use burn::tensor::Device;
 pub use class_scores::ClassScores;
 pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
+pub use probe::Probe;
 
 use crate::model::{ModelError, Network};
 use crate::recipe::Recipe;

@@ -6,6 +6,7 @@ mod classification;
 mod linear_attention;
 mod operators;
 mod presets;
+mod probe;
 mod sessions;
 mod support;
 mod ten_steps;
