@@ -185,6 +185,6 @@ fn a_probe_is_scored_at_any_length_beside_chance() {
     bench.relin(&["eval", "run", "--data", "text.txt"]).exits(2).complains(&["--data", "makes its own"]);
     bench
         .relin(&["train", "lag-retrieval", "--set", "data.probe.lags=0"])
-        .exits(1)
+        .exits(2)
         .complains(&["`data.probe.lags`"]);
 }
