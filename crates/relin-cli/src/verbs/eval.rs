@@ -68,21 +68,26 @@ fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failur
 }
 
 fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    let own = [("--data", &args.data), ("--predictions", &args.predictions)];
-    for (option, path) in own {
-        if let Some(path) = path {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let own = [
+        ("--data", path(&args.data)),
+        ("--predictions", path(&args.predictions)),
+        ("--split", args.split.clone()),
+    ];
+    for (option, found) in own {
+        if let Some(found) = found {
             let expected = "a task with data: a probe makes its own";
-            return Err(Failure::BadOption { option, expected, found: path.display().to_string() });
+            return Err(Failure::BadOption { option, expected, found });
         }
     }
     let lengths: Vec<usize> = args.lengths.iter().map(|length| length.get()).collect();
-    evaluate_probe(run, &lengths, &mut |ProbeEvaluation { length, loss, accuracy, chance, answers }| {
-        let answered = grouped(*answers);
+    evaluate_probe(run, &lengths, &mut |evaluation| {
+        let ProbeEvaluation { length, loss, accuracy, chance, answers } = evaluation;
+        let answers = grouped(*answers);
         output.result(format!(
-            "length {length}  loss {loss:.4}  accuracy {accuracy:.4}  chance {chance:.4}  ({answered} answers)"
+            "length {length}  loss {loss:.4}  accuracy {accuracy:.4}  chance {chance:.4}  ({answers} answers)"
         ));
-        let (length, loss, accuracy, chance, answers) = (*length, *loss, *accuracy, *chance, *answers);
-        output.event(&ProbeEvaluation { length, loss, accuracy, chance, answers });
+        output.event(evaluation);
     })?;
     Ok(())
 }

@@ -182,6 +182,9 @@ fn a_probe_is_scored_at_any_length_beside_chance() {
     let scores = bench.relin(&["eval", "run", "--lengths", "16,64", "--json"]).exits(0).json();
     assert_eq!((scores.len(), scores[1]["length"].as_u64()), (2, Some(64)));
     assert_eq!(scores[0]["chance"].as_f64(), Some(1.0 / 16.0));
+    bench.relin(&["eval", "run", "--split", "test"]).exits(2).complains(&["--split", "makes its own"]);
+    bench.relin(&["eval", "run", "--lengths", "1"]).exits(1).complains(&["length 1", "at least 8"]);
+    bench.relin(&["generate", "run"]).exits(1).complains(&["recipe.toml", "`causal-lm`"]);
     bench.relin(&["eval", "run", "--data", "text.txt"]).exits(2).complains(&["--data", "makes its own"]);
     bench
         .relin(&["train", "lag-retrieval", "--set", "data.probe.lags=0"])

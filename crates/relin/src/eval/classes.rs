@@ -131,7 +131,7 @@ fn score<L: Labelled>(
     options: &ClassOptions,
 ) -> Result<ClassEvaluation, EvalError> {
     let labels = loaded.config.labels.clone().unwrap_or_default();
-    let truth = |at: usize| examples.batch(&[at], None).labels[0] as usize;
+    let truth = |at: usize| examples.label(at) as usize;
     // A class that was never trained has no row of scores.
     if let Some(at) = (0..examples.len()).find(|&at| truth(at) >= labels.len()) {
         let reason = format!("example {at} is of class {}, but {} were trained", truth(at), labels.len());

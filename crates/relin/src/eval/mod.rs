@@ -126,6 +126,14 @@ pub enum EvalError {
         /// What there is.
         known: &'static str,
     },
+    /// A sequence without room for a question and its answer.
+    #[error("length {length}: a probe takes at least {least} tokens")]
+    TooShort {
+        /// Length asked for.
+        length: usize,
+        /// Shortest length.
+        least: usize,
+    },
     /// Learned absolute positions end somewhere.
     #[error("length {length}: the model's learned absolute positions end at {limit}")]
     TooLong {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::EvalError;
 use crate::hub::{Loaded, load_network};
 use crate::model::CausalLm;
+use crate::recipe::LEAST_PROBE;
 use crate::tasks::Probe;
 
 /// Tokens that are scored at each length, about.
@@ -34,7 +35,7 @@ pub struct ProbeEvaluation {
 /// Scores a run of a probe at every length, the run's own if there is none; `report` is called after each.
 ///
 /// # Errors
-/// If the run cannot be read, or its learned absolute positions end before a length.
+/// If the run cannot be read, a length is below [`LEAST_PROBE`], or learned absolute positions end before it.
 pub fn evaluate_probe(
     run: &Path,
     lengths: &[usize],
@@ -43,6 +44,9 @@ pub fn evaluate_probe(
     let Loaded { model, recipe, .. } = load_network(run, |config| CausalLm::new(config, 0, &Device::flex()))?;
     let (own, config) = ([recipe.data.context], recipe.data.probe);
     for &length in if lengths.is_empty() { &own[..] } else { lengths } {
+        if length < LEAST_PROBE {
+            return Err(EvalError::TooShort { length, least: LEAST_PROBE });
+        }
         if let Some(limit) = model.max_positions().filter(|&limit| length > limit) {
             return Err(EvalError::TooLong { length, limit });
         }

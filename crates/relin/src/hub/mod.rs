@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use crate::model::{CausalLm, ModelError, Network, TensorError, load_tensors};
-use crate::recipe::{ModelConfig, Recipe, RecipeError};
+use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 pub use config::{CONFIG_FILE, read_config, write_config};
@@ -41,7 +41,7 @@ pub enum HubError {
         /// Why.
         source: std::io::Error,
     },
-    /// `config.json` is not what it should be.
+    /// `config.json`, or the recipe beside it, is not what it should be.
     #[error("{}: {reason}", path.display())]
     Config {
         /// Which file.
@@ -146,6 +146,10 @@ pub struct TrainedModel {
 pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
     let Loaded { config, model, recipe, hash } =
         load_network(folder, |config| CausalLm::new(config, 0, device))?;
+    if recipe.task != Task::CausalLm {
+        let reason = "task: expected `causal-lm`, whose model reads and writes text".into();
+        return Err(HubError::Config { path: folder.join(RECIPE_FILE), reason });
+    }
     let tokenizer = load_tokenizer(folder, &config)?;
     Ok(TrainedModel { config, model, tokenizer, recipe, hash })
 }

@@ -38,7 +38,7 @@ impl CausalLm {
     /// # Shapes
     /// `B·T` token ids to `[B, T, D]`
     pub fn hidden(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
-        self.model.hidden(self.embed(ids, shape, offset), &causal(shape, offset))
+        self.model.hidden(self.model.embed(ids, shape, offset), &causal(shape, offset))
     }
 
     /// The logits of every position.
@@ -59,26 +59,18 @@ impl CausalLm {
         self.lm_head.as_ref().or(self.model.embed_tokens.as_ref()).expect("tokens are embedded")
     }
 
-    pub(super) fn embed(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
-        self.model.embed(ids, shape, offset)
-    }
-
     pub(super) fn finish(&self, x: Tensor<3>) -> Tensor<2> {
         self.project(self.model.finish(x))
+    }
+
+    /// What lies below the output projection.
+    pub(super) fn trunk(&self) -> &Trunk {
+        &self.model
     }
 
     /// The attention of each layer, as evaluation uses it.
     pub fn attentions(&self) -> impl ExactSizeIterator<Item = Attention> {
         self.model.attentions()
-    }
-
-    pub(super) fn block_with(
-        &self,
-        layer: usize,
-        x: Tensor<3>,
-        attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
-    ) -> Tensor<3> {
-        self.model.block_with(layer, x, attend)
     }
 
     /// Longest context that the positions allow; `None` if there is no limit.
@@ -94,7 +86,7 @@ impl Network for CausalLm {
 
     fn loss(&self, batch: &Batch, options: LossOptions) -> Loss {
         let shape = [batch.rows, batch.length];
-        let embedded = self.embed(batch.inputs.clone(), shape, 0);
+        let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
         self.model.loss(embedded, &causal(shape, 0), options, |hidden| {
             let [rows, time, width] = hidden.dims();
             let hidden = hidden.reshape([rows * time, width]);
@@ -104,7 +96,7 @@ impl Network for CausalLm {
 
     fn first_not_finite(&self, batch: &Batch) -> Option<String> {
         let shape = [batch.rows, batch.length];
-        let embedded = self.embed(batch.inputs.clone(), shape, 0);
+        let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
         let inside = self.model.first_not_finite(embedded, &causal(shape, 0));
         let logits = || self.logits(batch.inputs.clone(), shape, 0).unsqueeze();
         inside.or_else(|| (!is_finite(&logits())).then(|| "lm_head".into()))

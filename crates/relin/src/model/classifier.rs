@@ -50,6 +50,11 @@ impl Classifier {
         mean(hidden, examples).matmul(self.score.weight.val().transpose())
     }
 
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.score.weight.dims()[0]
+    }
+
     fn embed(&self, examples: &Examples) -> Tensor<3> {
         match &examples.input {
             Input::Tokens(ids) => self.model.embed(ids.clone(), [examples.rows(), examples.length], 0),

@@ -98,9 +98,9 @@ impl<'a> Session<'a> {
     /// # Cost
     /// Constant in the number of tokens seen with linear attention.
     pub fn step(&mut self, token: u32) -> Vec<f32> {
-        let mut x = self.model.embed(vec![token], [1, 1], self.position as i64);
+        let mut x = self.model.trunk().embed(vec![token], [1, 1], self.position as i64);
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            x = self.model.block_with(index, x, |attention, x| layer.attend(attention, x));
+            x = self.model.trunk().block_with(index, x, |attention, x| layer.attend(attention, x));
         }
         self.position += 1;
         ops::to_vec(self.model.finish(x))
@@ -118,9 +118,12 @@ impl<'a> Session<'a> {
     fn prefill_part(&mut self, tokens: &[u32]) -> Vec<f32> {
         let time = tokens.len();
         let offset = self.position as i64;
-        let mut x = self.model.embed(tokens.to_vec(), [1, time], offset);
+        let mut x = self.model.trunk().embed(tokens.to_vec(), [1, time], offset);
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            x = self.model.block_with(index, x, |attention, x| layer.attend_to_many(attention, x, offset));
+            x = self
+                .model
+                .trunk()
+                .block_with(index, x, |attention, x| layer.attend_to_many(attention, x, offset));
         }
         self.position += time;
         let [_, _, width] = x.dims();

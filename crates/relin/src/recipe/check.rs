@@ -5,7 +5,8 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, ModelConfig, Recipe, RecipeError, Task, TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, DataConfig, LEAST_PROBE, ModelConfig, ProbeConfig, Recipe, RecipeError, Task,
+    TokenizerChoice, TrainConfig,
 };
 
 type Checked = Result<(), RecipeError>;
@@ -13,6 +14,7 @@ type Checked = Result<(), RecipeError>;
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
     masks(recipe)?;
+    probe(recipe)?;
     let images = recipe.task == Task::ImageClassification;
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
@@ -90,6 +92,16 @@ fn masks(recipe: &Recipe) -> Checked {
     })
 }
 
+fn probe(recipe: &Recipe) -> Checked {
+    let (ProbeConfig { symbols, lags }, context) = (recipe.data.probe, recipe.data.context);
+    at_least_one("data.probe.lags", lags)?;
+    require(symbols >= 2, "data.probe.symbols", || ("at least 2", symbols))?;
+    let is_probe = recipe.task == Task::Probe;
+    require(!is_probe || context >= LEAST_PROBE, "data.context", || {
+        (format!("at least {LEAST_PROBE} tokens, so that a batch has answers"), context)
+    })
+}
+
 fn bias(model: &ModelConfig) -> Checked {
     let Some(bias) = model.position.bias() else { return Ok(()) };
     let (position, head_dim) = (model.position.to_string(), model.head_dim());
@@ -102,8 +114,6 @@ fn bias(model: &ModelConfig) -> Checked {
 }
 
 fn data(data: &DataConfig) -> Checked {
-    at_least_one("data.probe.lags", data.probe.lags)?;
-    require(data.probe.symbols >= 2, "data.probe.symbols", || ("at least 2", data.probe.symbols))?;
     at_least_one("data.context", data.context)?;
     sources("data.source", &data.source.0)?;
     match &data.validation_source {

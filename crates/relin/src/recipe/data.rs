@@ -42,6 +42,10 @@ pub struct DataConfig {
     pub probe: ProbeConfig,
 }
 
+/// Tokens of the shortest sequence of a probe. One token in four asks, so seven sequences in eight have an answer from
+/// here on; a batch without any teaches nothing.
+pub const LEAST_PROBE: usize = 8;
+
 /// What a probe asks: which of some symbols stood at one of some lags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

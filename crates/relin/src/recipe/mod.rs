@@ -30,7 +30,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use builtin::{BUILTIN, Builtin};
-pub use data::{DataConfig, ProbeConfig, Sources, TokenizerChoice};
+pub use data::{DataConfig, LEAST_PROBE, ProbeConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,

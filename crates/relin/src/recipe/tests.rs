@@ -56,6 +56,15 @@ fn a_decay_needs_a_causal_task() {
 }
 
 #[test]
+fn a_probe_needs_something_to_ask() {
+    let task = "task = \"probe\"";
+    read(task, &[]).unwrap();
+    refuses(task, &["data.context=7"], &["`data.context`", "at least 8", "7"]);
+    refuses(task, &["data.probe.symbols=1"], &["`data.probe.symbols`", "at least 2", "1"]);
+    refuses(task, &["data.probe.lags=0"], &["`data.probe.lags`", "0"]);
+}
+
+#[test]
 fn images_need_a_patch_size() {
     let task = "task = \"image-classification\"";
     refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);

@@ -14,13 +14,6 @@ impl ClassScores {
         Self { confusion: vec![vec![0; classes]; classes], nats: 0.0 }
     }
 
-    /// Makes room for at least so many classes.
-    pub fn widen(&mut self, classes: usize) {
-        let classes = classes.max(self.confusion.len());
-        self.confusion.resize(classes, Vec::new());
-        self.confusion.iter_mut().for_each(|row| row.resize(classes, 0));
-    }
-
     /// Counts an example.
     ///
     /// # Panics
@@ -95,8 +88,7 @@ mod tests {
     /// Figures of scikit-learn 1.5 for true 0,0,0,0,1,1,1,2,2,2 and chosen 0,0,0,1,1,1,2,2,2,0.
     #[test]
     fn figures_are_those_of_the_usual_definitions() {
-        let mut scores = ClassScores::new(0);
-        scores.widen(3);
+        let mut scores = ClassScores::new(3);
         for (class, chosen) in [0, 0, 0, 0, 1, 1, 1, 2, 2, 2].into_iter().zip([0, 0, 0, 1, 1, 1, 2, 2, 2, 0])
         {
             scores.add(class, chosen, 0.5);

@@ -142,13 +142,12 @@ pub fn classify<L: Labelled>(
     examples: &L,
     mut each: impl FnMut(usize, usize, f64),
 ) -> ClassScores {
-    let mut scores = ClassScores::new(0);
+    let classes = model.classes();
+    let mut scores = ClassScores::new(classes);
     let all: Vec<usize> = (0..examples.len()).collect();
     for indices in all.chunks(AT_ONCE) {
         let batch = examples.batch(indices, None);
         let logits = model.logits(&batch);
-        let [_, classes] = logits.dims();
-        scores.widen(classes);
         let losses = ops::token_losses(logits.clone(), &batch.labels);
         for (((&at, row), &label), &loss) in
             indices.iter().zip(ops::to_vec(logits).chunks(classes)).zip(&batch.labels).zip(&losses)

@@ -49,6 +49,9 @@ impl LabelledImages {
         if labels != n {
             return wrong(&labels_path, format!("{labels} labels for the {n} images of {}", path.display()));
         }
+        if rows * columns == 0 {
+            return wrong(&path, format!("images of {rows}x{columns} pixels"));
+        }
         if patch == 0 || !rows.is_multiple_of(patch) || !columns.is_multiple_of(patch) {
             return wrong(
                 &path,
@@ -111,6 +114,10 @@ impl Labelled for LabelledImages {
         self.len() * self.patches()
     }
 
+    fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
     fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples {
         let (length, width) = (self.patches(), self.patch * self.patch);
         let mut values = Vec::with_capacity(indices.len() * length * width);
@@ -166,8 +173,8 @@ fn sizes<const N: usize>(path: &Path, bytes: &[u8]) -> Result<[usize; N], DataEr
     for (axis, size) in sizes.iter_mut().enumerate() {
         *size = word(1 + axis).ok_or_else(|| wrong("the header is cut short".into()))? as usize;
     }
-    let (expected, found) = (sizes.iter().product::<usize>(), bytes.len() - 4 * (N + 1));
-    if expected != found {
+    let (expected, found) = (sizes.iter().map(|&size| size as u128).product(), bytes.len() - 4 * (N + 1));
+    if found as u128 != expected {
         return Err(wrong(format!("the header states {expected} bytes of data, the file has {found}")));
     }
     Ok(sizes)
@@ -239,6 +246,8 @@ mod tests {
             (refusal(b"PNG", &labels, 2), ["images", "magic number", "3 bytes"]),
             (refusal(&good, &idx(&[3], &[0; 3]), 2), ["labels", "3 labels", "2 images"]),
             (refusal(&good, &labels, 3), ["2x4", "patch_size", "3"]),
+            (refusal(&idx(&[2, 0, 0], &[]), &labels, 2), ["images", "0x0", "pixels"]),
+            (refusal(&idx(&[u32::MAX; 3], &[0; 9]), &labels, 2), ["images", "header states", "has 9"]),
         ] {
             words.iter().for_each(|word| assert!(error.contains(word), "no `{word}` in: {error}"));
         }

@@ -58,6 +58,9 @@ pub trait Labelled {
     /// Tokens of all examples.
     fn tokens(&self) -> usize;
 
+    /// The class of one.
+    fn label(&self, index: usize) -> u32;
+
     /// Those at `indices`, varied by `rng` if there is one.
     fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples;
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use csv::ReaderBuilder;
+
 use super::super::DataError;
 
 /// The columns that are read, a value each and row.
@@ -28,8 +30,8 @@ pub fn read(path: &Path, columns: &[&str], skip: usize) -> Result<Vec<Row>, Data
     let file = File { path: path.into(), columns };
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("jsonl" | "ndjson") => file.json_lines(&text),
-        Some("csv") => file.table(csv_records(&text), skip),
-        _ => file.table(tab_records(&text), skip),
+        Some("csv") => file.table(ReaderBuilder::new().delimiter(b','), &text, skip),
+        _ => file.table(ReaderBuilder::new().delimiter(b'\t').quoting(false), &text, skip),
     }
 }
 
@@ -43,11 +45,22 @@ impl File<'_> {
         DataError::Row { path: self.path.clone(), line, reason }
     }
 
-    fn table(
-        &self,
-        mut records: impl Iterator<Item = (usize, Vec<String>)>,
-        skip: usize,
-    ) -> Result<Vec<Row>, DataError> {
+    fn table(&self, kind: &mut ReaderBuilder, text: &str, skip: usize) -> Result<Vec<Row>, DataError> {
+        let mut reader = kind.has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let mut lines = Lines { text: text.as_bytes(), read: 0, line: 1 };
+        let mut records = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(|error| {
+                let line = error.position().map_or(1, |place| place.line() as usize);
+                self.malformed(line, error.to_string())
+            })?;
+            let line = lines.at(record.position().map_or(0, |place| place.byte() as usize));
+            // Of a line of spaces alone there is one field, of spaces.
+            if record.len() > 1 || !record.iter().all(|field| field.trim().is_empty()) {
+                records.push((line, record.iter().map(str::to_owned).collect::<Vec<_>>()));
+            }
+        }
+        let mut records = records.into_iter();
         let Some((line, header)) = records.next() else {
             return Err(self.malformed(1, "expected a header, found nothing".into()));
         };
@@ -89,57 +102,21 @@ impl File<'_> {
     }
 }
 
-fn tab_records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(at, line)| (at + 1, line.split('\t').map(str::to_owned).collect()))
+/// Counts lines up to where a record begins: the parser gives as its place the end of the record before, with the
+/// line ends and blank lines between still to come.
+struct Lines<'a> {
+    text: &'a [u8],
+    read: usize,
+    line: usize,
 }
 
-/// Fields between commas; one that begins with `"` ends at the next `"` that is not doubled, whatever lies between.
-fn csv_records(text: &str) -> impl Iterator<Item = (usize, Vec<String>)> {
-    let (mut rest, mut line) = (text, 1);
-    std::iter::from_fn(move || {
-        while let Some(blank) = rest.split_inclusive('\n').next().filter(|line| line.trim().is_empty()) {
-            (rest, line) = (&rest[blank.len()..], line + 1);
-        }
-        if rest.is_empty() {
-            return None;
-        }
-        let first = line;
-        let mut record = Vec::new();
-        loop {
-            let (field, tail) = csv_field(rest);
-            line += rest[..rest.len() - tail.len()].matches('\n').count();
-            record.push(field);
-            match tail.strip_prefix(',') {
-                Some(tail) => rest = tail,
-                None => {
-                    rest = tail.strip_prefix('\r').unwrap_or(tail);
-                    if let Some(tail) = rest.strip_prefix('\n') {
-                        (rest, line) = (tail, line + 1);
-                    }
-                    return Some((first, record));
-                }
-            }
-        }
-    })
-}
-
-/// The first field, and the text from the comma or the line's end after it.
-fn csv_field(text: &str) -> (String, &str) {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let end = text.find([',', '\n']).unwrap_or(text.len());
-        let field = text[..end].strip_suffix('\r').unwrap_or(&text[..end]);
-        return (field.to_owned(), &text[field.len()..]);
-    };
-    let mut field = String::new();
-    loop {
-        let end = rest.find('"').unwrap_or(rest.len());
-        field.push_str(&rest[..end]);
-        rest = rest.get(end + 1..).unwrap_or_default();
-        match rest.strip_prefix('"') {
-            Some(tail) => (field, rest) = (field + "\"", tail),
-            None => return (field, rest),
-        }
+impl Lines<'_> {
+    fn at(&mut self, place: usize) -> usize {
+        let ends = self.text[place..].iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
+        let begin = place + ends;
+        self.line += self.text[self.read..begin].iter().filter(|&&byte| byte == b'\n').count();
+        self.read = begin;
+        self.line
     }
 }
 
@@ -182,6 +159,11 @@ mod tests {
             ("t.tsv", "text\tlabels\nx\t1\n", ["t.tsv", "line 1", "no column `label`", "`text`, `labels`"]),
             ("t.tsv", "text\tlabel\nx\n", ["t.tsv", "line 2", "expected 2 columns", "found 1"]),
             ("t.csv", "", ["t.csv", "line 1", "header", "nothing"]),
+            (
+                "t.csv",
+                "text,label\na,b\n\"never closed,1\nc,d\n",
+                ["t.csv", "line 3", "2 columns", "found 1"],
+            ),
             (
                 "t.jsonl",
                 "{\"text\": \"x\", \"label\": 1}\n{\"text\": \"x\"}",

@@ -111,6 +111,10 @@ impl Labelled for LabelledTexts {
         self.tokens.iter().map(Vec::len).sum()
     }
 
+    fn label(&self, index: usize) -> u32 {
+        self.labels[index]
+    }
+
     /// Nothing varies.
     fn batch(&self, indices: &[usize], _rng: Option<Rng>) -> Examples {
         let lengths: Vec<usize> = indices.iter().map(|&at| self.tokens[at].len()).collect();
