@@ -77,7 +77,7 @@ pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvalu
         }
         _ => {
             let (split, texts) = text_split(&loaded.recipe, options)?;
-            let tokenizer = load_tokenizer(run, &loaded.config)?;
+            let tokenizer = load_tokenizer(run, &loaded.config, 0)?;
             let labels = loaded.config.labels.clone().unwrap_or_default();
             let examples: LabelledTexts = texts.encode(&tokenizer, &labels, loaded.recipe.data.context)?;
             score(&loaded, split, &examples, options)

@@ -18,8 +18,11 @@ const IGNORED: [&str; 6] = [
     "model.labels",
 ];
 
+/// Of the values that are not the default ones, so that a key that is added later leaves former runs what they are.
 pub(super) fn fingerprint(recipe: &Recipe) -> String {
-    let canonical = serde_json::to_vec(&essence(recipe)).unwrap_or_default();
+    let (mut values, usual) = (essence(recipe), essence(&Recipe::default()));
+    values.retain(|key, value| usual.get(key) != Some(value));
+    let canonical = serde_json::to_vec(&values).unwrap_or_default();
     Sha256::digest(canonical).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -62,6 +62,16 @@ fn a_probe_needs_something_to_ask() {
     refuses(task, &["data.context=7"], &["`data.context`", "at least 8", "7"]);
     refuses(task, &["data.probe.symbols=1"], &["`data.probe.symbols`", "at least 2", "1"]);
     refuses(task, &["data.probe.lags=0"], &["`data.probe.lags`", "0"]);
+    refuses(task, &["data.probe.kind=coppy"], &["`data.probe`", "coppy", "did you mean `copy`"]);
+    let recall = ["data.probe.kind=associative-recall", "data.probe.items=17"];
+    refuses(task, &recall, &["`data.probe.items`", "at most", "16", "17"]);
+    let selective = ["data.probe.kind=selective-copy", "data.probe.items=20", "data.context=39"];
+    refuses(task, &selective, &["`data.context`", "at least 40", "39"]);
+    refuses(
+        task,
+        &["data.probe.kind=direction", "model.position=decay"],
+        &["`model.position`", "without decay"],
+    );
 }
 
 #[test]
