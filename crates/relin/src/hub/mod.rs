@@ -10,6 +10,7 @@
 //! | `metrics.jsonl`, `tensorboard/` | what training reported |
 //! | `state/` | what resuming needs |
 
+mod adopt;
 mod config;
 mod weights;
 
@@ -21,6 +22,7 @@ use crate::model::{CausalLm, ModelError, Network, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+pub use adopt::adopt;
 pub use config::{CONFIG_FILE, read_config, write_config};
 pub use weights::{Weights, read_weights, write_tensors, write_weights};
 

@@ -17,12 +17,19 @@ macro_rules! builtin {
 
 /// Every recipe in `recipes/`, by the name of its file.
 pub const BUILTIN: &[Builtin] = builtin![
+    "associative-recall",
+    "copy",
+    "direction",
+    "induction",
     "lag-retrieval",
+    "lag-retrieval-long",
+    "masked-lm",
     "mnist",
     "quickstart",
     "reuters-r8",
+    "selective-copy",
     "tinyshakespeare-char",
-    "wikitext103-paper"
+    "wikitext103-paper",
 ];
 
 /// The built-in recipe of that name.

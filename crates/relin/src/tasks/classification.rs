@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use relin_kernels::rng::Rng;
 
 use super::token_scores::argmax;
-use super::{ClassScores, Score, Task};
+use super::{ClassScores, Score, Task, former_tokenizer};
 use crate::data::{
     DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, batch_indices, hold_out,
 };
@@ -39,9 +39,9 @@ impl Open for LabelledTexts {
         let data = &recipe.data;
         let (training, validation) = texts(recipe)?;
         let path = folder.join(TOKENIZER_FILE);
-        let tokenizer = match resuming {
-            true => Tokenizer::load(&path)?,
-            false => train_tokenizer(recipe, &training, folder)?,
+        let tokenizer = match former_tokenizer(recipe, folder, resuming)? {
+            Some(former) => former,
+            None => train_tokenizer(recipe, &training, folder)?,
         };
         tokenizer.save(&path)?;
         let labels = training.labels();

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{Score, Task, TokenScores};
+use super::{Score, Task, TokenScores, former_tokenizer};
 use crate::data::{Batch, Corpus, DataError};
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{CausalLm, ModelError};
 use crate::recipe::Recipe;
-use crate::tokenizer::Tokenizer;
 use crate::train::TrainError;
 
 /// A text and its tokenizer.
@@ -38,11 +37,10 @@ impl Task for LanguageModel {
     type Model = CausalLm;
 
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
-        let path = folder.join(TOKENIZER_FILE);
-        let former = resuming.then(|| Tokenizer::load(&path)).transpose()?;
+        let former = former_tokenizer(recipe, folder, resuming)?;
         let corpus = Corpus::open(&recipe.data, former, &folder.join("cache"))?;
         recipe.resolve(Some(corpus.tokenizer.vocab_size()));
-        corpus.tokenizer.save(&path)?;
+        corpus.tokenizer.save(&folder.join(TOKENIZER_FILE))?;
         Ok(Self { corpus })
     }
 

@@ -18,8 +18,10 @@ pub use masked_language_model::{MASKS, MaskedLanguageModel, Masking};
 pub use probe::Probe;
 pub use token_scores::TokenScores;
 
+use crate::hub::TOKENIZER_FILE;
 use crate::model::{ModelError, Network};
 use crate::recipe::Recipe;
+use crate::tokenizer::Tokenizer;
 use crate::train::TrainError;
 
 /// A task with its data opened.
@@ -59,6 +61,12 @@ pub trait Task: Sized {
     /// # Errors
     /// If the data cannot be read.
     fn evaluate(&self, recipe: &Recipe, model: &Self::Model) -> Result<Score, TrainError>;
+}
+
+/// The tokenizer that a run has to go on with: its own if it is resumed, else that of the run it begins with, if any.
+fn former_tokenizer(recipe: &Recipe, folder: &Path, resuming: bool) -> Result<Option<Tokenizer>, TrainError> {
+    let former = if resuming { Some(folder) } else { recipe.train.init_from.as_deref() };
+    Ok(former.map(|folder| Tokenizer::load(&folder.join(TOKENIZER_FILE))).transpose()?)
 }
 
 /// How good a model is.

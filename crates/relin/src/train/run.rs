@@ -153,6 +153,10 @@ impl<T: Task> Run<T> {
         let task = T::open(&mut recipe, out, resuming)?;
         recipe.check()?;
         let model = T::model(&recipe, &Device::flex().autodiff())?;
+        let model = match &recipe.train.init_from {
+            Some(folder) => hub::adopt(model, &recipe.model, folder)?,
+            None => model,
+        };
         let mut optimizer = Optimizer::new(&model);
         if !resuming {
             state::clear(out);

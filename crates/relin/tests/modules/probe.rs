@@ -72,10 +72,16 @@ fn only_what_is_not_even_in_the_lag_tells_left_from_right() {
         let position = format!("model.position={position}");
         scores(&["data.probe.kind=direction", "data.probe.symbols=4", &position], &[24])[0].accuracy
     };
-    for position in ["lrpe-orthogonal", "lrpe-permutation", "lrpe-type8"] {
+    let even = |rest: &str| format!("{{type=\"lrpe\",spacing=\"linear\",{rest}}}");
+    for position in [
+        even("family=\"orthogonal\""),
+        even("family=\"permutation\",cycle=\"single\""),
+        even("family=\"unitary\",basis=\"fourier\""),
+    ] {
+        let position = position.as_str();
         assert!(accuracy(position) > 0.9, "{position}: {}", accuracy(position));
     }
-    for position in ["lrpe-unitary", "none"] {
+    for position in [&even("family=\"unitary\""), "none"] {
         assert!(accuracy(position) < 0.6, "{position}: {}", accuracy(position));
     }
 }
@@ -83,9 +89,10 @@ fn only_what_is_not_even_in_the_lag_tells_left_from_right() {
 /// Each with at least twice the chance of 1 in 4.
 #[test]
 fn every_other_kind_is_learned() {
+    let position = "model.position={type=\"lrpe\",family=\"orthogonal\",spacing=\"linear\"}";
     for kind in ["copy", "selective-copy", "induction", "associative-recall"] {
         let kind = format!("data.probe.kind={kind}");
-        let sets = [&kind, "data.probe.symbols=4", "data.probe.items=4", "model.position=lrpe-orthogonal"];
+        let sets = [&kind, "data.probe.symbols=4", "data.probe.items=4", position];
         let found = scores(&sets, &[24]);
         assert!(found[0].accuracy > 2.0 * found[0].chance, "{kind}: {found:?}");
     }
