@@ -4,6 +4,7 @@ mod causal_lm;
 mod classifier;
 mod initialize;
 mod network;
+mod pair_head;
 mod session;
 mod tensors;
 mod trunk;

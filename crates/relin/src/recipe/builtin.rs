@@ -18,9 +18,12 @@ macro_rules! builtin {
 /// Every recipe in `recipes/`, by the name of its file.
 pub const BUILTIN: &[Builtin] = builtin![
     "lag-retrieval",
+    "lra-retrieval",
+    "lra-text",
     "mnist",
     "quickstart",
     "reuters-r8",
+    "spamassassin",
     "tinyshakespeare-char",
     "wikitext103-paper"
 ];

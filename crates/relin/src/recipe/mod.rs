@@ -33,7 +33,8 @@ pub use builtin::{BUILTIN, Builtin};
 pub use data::{DataConfig, LEAST_PROBE, ProbeConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
-    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
+    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
+    Pooling, Stage,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
@@ -116,6 +117,12 @@ impl Recipe {
     pub fn resolve(&mut self, vocab_size: Option<usize>) {
         self.model.vocab_size = vocab_size;
         self.model.resolve(self.data.context);
+    }
+
+    /// Tokens of the model's own, above those of the tokenizer: what separates the texts of a joined pair.
+    pub fn own_tokens(&self) -> usize {
+        let pairs = self.task == Task::TextClassification && self.data.text_pair_column.is_some();
+        usize::from(pairs && self.model.pair == Pair::Joined)
     }
 
     /// The recipe as TOML; reading it gives the same recipe.

@@ -30,6 +30,11 @@ pub trait Task: Sized {
     /// If the data cannot be read or does not suit the recipe.
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError>;
 
+    /// What the user should know of the data, such as rows that were skipped.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// A model with its initial weights.
     ///
     /// # Errors
