@@ -170,7 +170,7 @@ fn values<T: DataType>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -188,7 +188,7 @@ mod tests {
         r#"{"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}, "text": {}}}}"#;
 
     /// A file of groups of rows; a text that is absent is null.
-    fn write(path: &Path, groups: &[&[(Option<&[u8]>, i64)]], names: Option<&str>, codec: Compression) {
+    pub fn write(path: &Path, groups: &[&[(Option<&[u8]>, i64)]], names: Option<&str>, codec: Compression) {
         let schema = "message m { optional binary text (utf8); required int64 label; }";
         let metadata = names.map(|names| vec![KeyValue::new(HUGGING_FACE.into(), names.to_owned())]);
         let properties =

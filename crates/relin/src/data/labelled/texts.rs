@@ -190,6 +190,8 @@ fn admit(mut example: Example, labelled: bool) -> Result<Example, DataError> {
 
 #[cfg(test)]
 mod tests {
+    use ::parquet::basic::Compression;
+
     use super::*;
 
     fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, String) {
@@ -239,6 +241,27 @@ mod tests {
         let pairs = DataConfig { text_pair_column: Some("other".into()), ..DataConfig::default() };
         let error = refusal(&name, &pairs);
         assert!(error.contains("one text a file") && error.contains("`other`"), "{error}");
+    }
+
+    #[test]
+    fn shards_of_parquet_are_read_in_the_order_of_their_names() {
+        let (_folder, name) = folder(&[("data/README.md", "no table")]);
+        let shard = |number: usize, rows: &[(Option<&[u8]>, i64)]| {
+            let path = format!("{name}/data/train-0000{number}-of-00002.parquet");
+            parquet::tests::write(Path::new(&path), &[rows], None, Compression::SNAPPY);
+        };
+        shard(1, &[(Some(b"third"), 1), (None, 0)]);
+        shard(0, &[(Some(b"first"), 0), (Some(b"second"), 1)]);
+        let lenient = DataConfig { skip_bad_rows: true, ..DataConfig::default() };
+        for source in [name.clone(), format!("{name}/data/train-*")] {
+            let all = Texts::open(&[source], &lenient).unwrap();
+            assert_eq!(
+                (texts(&all), all.labels()),
+                (vec!["first", "second", "third"], vec!["0".into(), "1".into()])
+            );
+        }
+        let error = refusal(&name, &DataConfig::default());
+        assert!(error.contains("train-00001-of-00002.parquet, row 2: the text is empty"), "{error}");
     }
 
     #[test]
