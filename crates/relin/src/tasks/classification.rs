@@ -15,7 +15,7 @@ use crate::model::{Classifier, ModelError};
 use crate::ops;
 use crate::recipe::Recipe;
 use crate::runlog::RECIPE_FILE;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, TokenizerKind};
 use crate::train::TrainError;
 
 /// Examples to train and to validate on.
@@ -71,13 +71,17 @@ pub(crate) fn texts(recipe: &Recipe) -> Result<(Texts, Texts), DataError> {
 
 /// On the texts that are trained on, and no others.
 fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<Tokenizer, TrainError> {
+    let kind = recipe.data.tokenizer_kind();
+    if matches!(kind, TokenizerKind::Byte | TokenizerKind::File(_)) {
+        return Ok(Tokenizer::train(&kind, &TextSource::carried("no text", ""))?);
+    }
     let cache = folder.join("cache");
     let path = cache.join("texts.txt");
     let io = |source| DataError::Io { action: "write", path: path.clone(), source };
     std::fs::create_dir_all(&cache).map_err(io)?;
     std::fs::write(&path, training.joined()).map_err(io)?;
     let source = TextSource::open(&path.to_string_lossy())?;
-    Ok(Tokenizer::train(&recipe.data.tokenizer_kind(), &source)?)
+    Ok(Tokenizer::train(&kind, &source)?)
 }
 
 impl Open for LabelledImages {
