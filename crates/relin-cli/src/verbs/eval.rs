@@ -10,8 +10,9 @@ use relin::eval::{
 };
 use relin::recipe::{Recipe, Task};
 use relin::runlog::RECIPE_FILE;
+use serde::Serialize;
 
-use super::run_folder;
+use super::{check_skipping, run_folder};
 use crate::args::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -22,6 +23,7 @@ Examples:
   relin eval runs/quickstart
   relin eval runs/quickstart --lengths 128,512,2048 --json
   relin eval runs/quickstart --data other.txt
+  relin eval runs/cola --data test.tsv --predictions cola.tsv --skip-bad-rows
   relin eval runs/mnist --split test --predictions mnist.tsv";
 
 #[derive(Debug, Args)]
@@ -41,11 +43,18 @@ pub struct EvalArgs {
     /// Write the class chosen for each example, with its probability, as a table (classifiers)
     #[arg(long, value_name = "FILE.tsv")]
     predictions: Option<PathBuf>,
+    /// Pass over bad rows of a table, and list them (classifiers of texts)
+    #[arg(long)]
+    skip_bad_rows: bool,
 }
 
 pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure> {
     let run = run_folder(&args.run)?;
-    match Recipe::read(&run.join(RECIPE_FILE), &[])?.task {
+    let task = Recipe::read(&run.join(RECIPE_FILE), &[])?.task;
+    if args.skip_bad_rows {
+        check_skipping(task)?;
+    }
+    match task {
         Task::CausalLm | Task::MaskedLm => language_model(args, &run, output),
         Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
         Task::Probe => probe(args, &run, output),
@@ -61,10 +70,30 @@ fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failur
         });
     }
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
-    let evaluation = evaluate_classes(run, &ClassOptions { data, split, predictions })?;
-    output.result(classes_in_words(&evaluation));
-    output.event(&evaluation);
+    let options = ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
+    let evaluation = evaluate_classes(run, &options)?;
+    if let Some(warning) = &evaluation.warning {
+        output.warning(warning);
+    }
+    let unlabelled = evaluation.unlabelled;
+    if evaluation.examples > 0 {
+        output.result(classes_in_words(&evaluation));
+        output.event(&evaluation);
+    } else {
+        output.event(&Predicted { split: &evaluation.split, examples: unlabelled });
+    }
+    if unlabelled > 0 {
+        output.result(format!("{} examples have no class: predicted, not scored", grouped(unlabelled)));
+    }
     Ok(())
+}
+
+/// Predictions were written, and there is nothing to compare them with.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "predicted")]
+struct Predicted<'a> {
+    split: &'a str,
+    examples: usize,
 }
 
 fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
@@ -93,7 +122,7 @@ fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 fn classes_in_words(evaluation: &ClassEvaluation) -> String {
-    let ClassEvaluation { split, loss, accuracy, macro_f1, matthews, examples, classes, confusion } =
+    let ClassEvaluation { split, loss, accuracy, macro_f1, matthews, examples, classes, confusion, .. } =
         evaluation;
     let mut text = format!(
         "{split}  loss {loss:.4}  accuracy {accuracy:.4}  macro F1 {macro_f1:.4}  Matthews {matthews:.4}  ({} examples)",

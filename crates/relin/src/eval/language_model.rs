@@ -11,7 +11,7 @@ use crate::hub::{Loaded, load_network, load_tokenizer};
 use crate::model::{CausalLm, MaskedLm, TokenModel};
 use crate::recipe::{Recipe, Task};
 use crate::runlog::RECIPE_FILE;
-use crate::tasks::{MASKS, Masking, TokenScores};
+use crate::tasks::{Masking, TokenScores};
 use crate::tokenizer::Tokenizer;
 
 /// What to score a run on.
@@ -61,7 +61,7 @@ pub fn evaluate(
     match Recipe::read(&run.join(RECIPE_FILE), &[]).map_err(crate::hub::HubError::from)?.task {
         Task::MaskedLm => {
             let loaded = load_network(run, |config| MaskedLm::new(config, 0, &Device::flex()))?;
-            let text = Text::open(run, &loaded, MASKS, options)?;
+            let text = Text::open(run, &loaded, options)?;
             let masking = Masking::new(&loaded.recipe, &text.tokenizer);
             at_every_length(&loaded, options, report, |length| {
                 let mut scores = TokenScores::default();
@@ -71,7 +71,7 @@ pub fn evaluate(
         }
         _ => {
             let loaded = load_network(run, |config| CausalLm::new(config, 0, &Device::flex()))?;
-            let text = Text::open(run, &loaded, 0, options)?;
+            let text = Text::open(run, &loaded, options)?;
             at_every_length(&loaded, options, report, |length| {
                 let (mut scores, mut bytes) = (TokenScores::default(), 0);
                 for batch in text.windows(length)? {
@@ -107,14 +107,9 @@ struct Text {
 }
 
 impl Text {
-    fn open<M>(
-        run: &Path,
-        loaded: &Loaded<M>,
-        masks: usize,
-        options: &EvalOptions,
-    ) -> Result<Self, EvalError> {
+    fn open<M>(run: &Path, loaded: &Loaded<M>, options: &EvalOptions) -> Result<Self, EvalError> {
         let cache = run.join("cache");
-        let tokenizer = load_tokenizer(run, &loaded.config, masks)?;
+        let tokenizer = load_tokenizer(run, &loaded.config, loaded.recipe.own_tokens())?;
         if let Some(path) = &options.data {
             let split = options.split.clone().unwrap_or_else(|| "all".into());
             if split != "all" {

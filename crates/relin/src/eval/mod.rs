@@ -32,6 +32,17 @@ pub enum EvalError {
         /// What there is.
         known: &'static str,
     },
+    /// Nothing to compare predictions with.
+    #[error(
+        "none of the {examples} examples has a class (column `{column}`), so there is nothing to score; \
+         `--predictions FILE.tsv` writes what the model chooses"
+    )]
+    NoLabels {
+        /// The column where classes were looked for.
+        column: String,
+        /// Examples there are.
+        examples: usize,
+    },
     /// A sequence without room for a question and its answer.
     #[error("length {length}: a probe takes at least {least} tokens")]
     TooShort {

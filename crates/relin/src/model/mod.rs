@@ -5,6 +5,7 @@ mod classifier;
 mod initialize;
 mod masked_lm;
 mod network;
+mod pair_head;
 mod session;
 mod tensors;
 mod trunk;

@@ -10,7 +10,7 @@ pub struct Builtin {
 }
 
 macro_rules! builtin {
-    ($($name:literal),*) => {
+    ($($name:literal,)*) => {
         &[$(Builtin { name: $name, text: include_str!(concat!("../../../../recipes/", $name, ".toml")) }),*]
     };
 }
@@ -23,11 +23,14 @@ pub const BUILTIN: &[Builtin] = builtin![
     "induction",
     "lag-retrieval",
     "lag-retrieval-long",
+    "lra-retrieval",
+    "lra-text",
     "masked-lm",
     "mnist",
     "quickstart",
     "reuters-r8",
     "selective-copy",
+    "spamassassin",
     "tinyshakespeare-char",
     "wikitext103-paper",
 ];

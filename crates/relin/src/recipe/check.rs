@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
-use relin_kernels::encoding::{Decay, Place, Stage};
+use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, ModelConfig, ProbeKind, Recipe, RecipeError, Task, TokenizerChoice,
-    TrainConfig,
+    Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pooling, ProbeKind, Recipe, RecipeError, Task,
+    TokenizerChoice, TrainConfig,
 };
 
 type Checked = Result<(), RecipeError>;
@@ -15,6 +15,8 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
     masks(recipe)?;
     probe(recipe)?;
+    pooling(recipe)?;
+    pairs(recipe)?;
     let images = recipe.task == Task::ImageClassification;
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
@@ -53,11 +55,15 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
             )
         })?;
     }
-    let known = model.max_position_embeddings.unwrap_or(context);
+    let (leading, needed) = (model.pooling.tokens(), context.saturating_add(model.pooling.tokens()));
+    let known = model.max_position_embeddings.unwrap_or(needed);
     require(
-        model.absolute() != Absolute::Learned || known >= context,
+        model.absolute() != Absolute::Learned || known >= needed,
         "model.max_position_embeddings",
-        || (format!("at least `data.context` = {context}"), known),
+        || {
+            let before = if leading > 0 { format!(" and {leading} before it") } else { String::new() };
+            (format!("at least `data.context` = {context}{before}"), known)
+        },
     )?;
     bias(model)?;
     let head_dim = model.head_dim();
@@ -95,6 +101,33 @@ fn masks(recipe: &Recipe) -> Checked {
     })
 }
 
+/// A vector before the sequence belongs to a classifier, and would move every cell of a grid by one.
+fn pooling(recipe: &Recipe) -> Checked {
+    let model = &recipe.model;
+    let cls = model.pooling == Pooling::Cls;
+    let classes = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe);
+    require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
+    let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
+    require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
+}
+
+/// Two texts, read together or each by itself.
+fn pairs(recipe: &Recipe) -> Checked {
+    let texts = recipe.task == Task::TextClassification;
+    let column = recipe.data.text_pair_column.as_ref().filter(|_| texts);
+    let towers = recipe.model.pair == Pair::TwoTower;
+    require(!towers || column.is_some(), "model.pair", || {
+        ("\"joined\", or task = \"text-classification\" with a `data.text_pair_column`", "two-tower")
+    })?;
+    let context = recipe.data.context;
+    require(column.is_none() || towers || context >= LEAST_PAIR, "data.context", || {
+        (format!("at least {LEAST_PAIR} tokens, for two texts and what separates them"), context)
+    })
+}
+
+/// A token of each text, and one between them.
+const LEAST_PAIR: usize = 3;
+
 fn probe(recipe: &Recipe) -> Checked {
     let (probe, context) = (&recipe.data.probe, recipe.data.context);
     at_least_one("data.probe.lags", probe.lags)?;
@@ -130,6 +163,8 @@ fn data(data: &DataConfig) -> Checked {
     require(data.mask_share > 0.0 && data.mask_share < 1.0, "data.mask_share", || {
         ("a share above 0 and below 1", data.mask_share)
     })?;
+    let named = data.columns.as_ref().is_none_or(|columns| columns.iter().any(|name| !name.is_empty()));
+    require(named, "data.columns", || ("the names of a table's columns", "nothing"))?;
     match &data.validation_source {
         Some(validation) => sources("data.validation_source", &validation.0)?,
         None => require(data.validation > 0.0 && data.validation < 1.0, "data.validation", || {

@@ -33,10 +33,18 @@ pub struct DataConfig {
     pub validation_source: Option<Sources>,
     /// Column of a table, or field of JSON lines, that holds the texts to classify.
     pub text_column: String,
+    /// That which holds the second texts, where pairs of texts are classified.
+    pub text_pair_column: Option<String>,
     /// That which holds their classes.
     pub label_column: String,
+    /// Names of the columns of a table without a header.
+    pub columns: Option<Vec<String>>,
+    /// Whether the fields of a table may stand in quotes; of `.csv` they may, of other tables not, if not given.
+    pub quoting: Option<bool>,
     /// Rows after the header of a table that are no examples.
     pub skip_rows: usize,
+    /// Pass over rows that are malformed or empty instead of refusing the table.
+    pub skip_bad_rows: bool,
     /// How training images vary.
     pub augment: Augment,
     /// Share of the tokens that a masked language model has to tell (`masked-lm`).
@@ -55,8 +63,12 @@ impl Default for DataConfig {
             validation: 0.1,
             validation_source: None,
             text_column: "text".into(),
+            text_pair_column: None,
             label_column: "label".into(),
+            columns: None,
+            quoting: None,
             skip_rows: 0,
+            skip_bad_rows: false,
             augment: Augment::default(),
             mask_share: 0.15,
             probe: ProbeConfig::default(),

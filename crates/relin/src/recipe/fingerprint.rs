@@ -9,13 +9,14 @@ use sha2::{Digest, Sha256};
 use super::Recipe;
 
 /// Keys that watch or store a run without deciding its result, and one that follows from the data.
-const IGNORED: [&str; 6] = [
+const IGNORED: [&str; 7] = [
     "train.log_every",
     "train.save_every",
     "train.keep_checkpoints",
     "train.gradient_checkpointing",
     "model.vocab_size",
     "model.labels",
+    "data.skip_bad_rows",
 ];
 
 /// Of the values that are not the default ones, so that a key that is added later leaves former runs what they are.

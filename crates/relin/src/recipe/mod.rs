@@ -34,7 +34,8 @@ pub use builtin::{BUILTIN, Builtin};
 pub use data::{DataConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
-    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
+    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
+    Pooling, Stage,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
@@ -120,6 +121,18 @@ impl Recipe {
     pub fn resolve(&mut self, vocab_size: Option<usize>) {
         self.model.vocab_size = vocab_size;
         self.model.resolve(self.data.context);
+    }
+
+    /// Tokens of the model's own, above those of the tokenizer: the mask of a masked language model, what separates the
+    /// texts of a joined pair.
+    pub fn own_tokens(&self) -> usize {
+        match self.task {
+            Task::MaskedLm => 1,
+            Task::TextClassification => {
+                usize::from(self.data.text_pair_column.is_some() && self.model.pair == Pair::Joined)
+            }
+            _ => 0,
+        }
     }
 
     /// The recipe as TOML; reading it gives the same recipe.

@@ -20,9 +20,6 @@ pub struct MaskedLanguageModel {
     masking: Masking,
 }
 
-/// Tokens that a masked language model has beside its tokenizer's: the mask.
-pub const MASKS: usize = 1;
-
 /// Which tokens are asked for, and what stands in their place: of those asked for, 8 in 10 are masked, 1 in 10 is another
 /// token, 1 in 10 itself. They are drawn anew for every batch.
 ///
@@ -81,7 +78,7 @@ impl Task for MaskedLanguageModel {
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
         let text = LanguageModel::open(recipe, folder, resuming)?;
         let masking = Masking::new(recipe, &text.corpus().tokenizer);
-        recipe.resolve(Some(masking.vocab + MASKS));
+        recipe.resolve(Some(masking.vocab + recipe.own_tokens()));
         Ok(Self { text, masking })
     }
 

@@ -14,7 +14,7 @@ use burn::tensor::Device;
 pub use class_scores::ClassScores;
 pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
-pub use masked_language_model::{MASKS, MaskedLanguageModel, Masking};
+pub use masked_language_model::{MaskedLanguageModel, Masking};
 pub use probe::Probe;
 pub use token_scores::TokenScores;
 
@@ -35,6 +35,11 @@ pub trait Task: Sized {
     /// # Errors
     /// If the data cannot be read or does not suit the recipe.
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError>;
+
+    /// What the user should know of the data, such as rows that were skipped.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// A model with its initial weights.
     ///

@@ -151,6 +151,7 @@ impl<T: Task> Run<T> {
         std::fs::create_dir_all(out).map_err(unwritable)?;
         let resuming = resume == Resume::Auto && out.join(RECIPE_FILE).is_file();
         let task = T::open(&mut recipe, out, resuming)?;
+        task.warnings().iter().for_each(|warning| observer.warning(warning));
         recipe.check()?;
         let model = T::model(&recipe, &Device::flex().autodiff())?;
         let model = match &recipe.train.init_from {
