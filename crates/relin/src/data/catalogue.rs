@@ -12,7 +12,7 @@ pub use super::generators::Generator;
 
 use super::download::{self, DOWNLOADERS, Downloader};
 use super::files::{hash_file, replace_file, temporary_beside};
-use super::generators::{ADDITION, COPY};
+use super::generators::{ADDITION, COPY, LISTOPS};
 use super::{DataError, QUICKSTART};
 use crate::nearest::nearest;
 
@@ -83,6 +83,12 @@ pub const SETS: &[Set] = &[
         about: "words to repeat, one a line: abcde|abcde",
         licence: "none: made by rule",
         origin: Origin::Made(COPY),
+    },
+    Set {
+        name: "listops",
+        about: "nested lists of digits and their values, a table as the Long-Range Arena publishes it",
+        licence: "none: made by rule",
+        origin: Origin::Made(LISTOPS),
     },
 ];
 
@@ -196,10 +202,9 @@ pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, Da
         Origin::Made(generator) => {
             let (lines, size) = checked_options(set.name, &generator, options)?;
             replace_file(&path, |file| {
-                (0..lines)
-                    .map(|line| (generator.line)(&Rng::new(options.seed, line), size))
-                    .try_for_each(|line| writeln!(file, "{line}"))
-                    .map_err(write_error())
+                let header = generator.header.map(str::to_owned).into_iter();
+                let made = (0..lines).map(|line| (generator.line)(&Rng::new(options.seed, line), size));
+                header.chain(made).try_for_each(|line| writeln!(file, "{line}")).map_err(write_error())
             })?;
         }
     }
@@ -226,10 +231,11 @@ fn checked_options(
 ) -> Result<(u64, u64), DataError> {
     let lines = options.lines.unwrap_or(DEFAULT_LINES);
     let size = options.size.unwrap_or(generator.default_size);
-    let checks = [("size", size, generator.largest_size), ("lines", lines, u64::MAX)];
-    match checks.into_iter().find(|&(_, found, most)| found == 0 || found > most) {
-        Some((option, found, most)) => {
-            Err(DataError::OptionRange { name: name.to_owned(), option, found, least: 1, most })
+    let checks =
+        [("size", size, generator.least_size, generator.largest_size), ("lines", lines, 1, u64::MAX)];
+    match checks.into_iter().find(|&(_, found, least, most)| !(least..=most).contains(&found)) {
+        Some((option, found, least, most)) => {
+            Err(DataError::OptionRange { name: name.to_owned(), option, found, least, most })
         }
         None => Ok((lines, size)),
     }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::EvalError;
-use crate::data::{DataError, Labelled, LabelledImages, LabelledTexts, Texts, hold_out};
+use crate::data::{DataError, Labelled, LabelledImages, LabelledTexts, ListOps, Part, Texts, hold_out};
 use crate::hub::{Loaded, load_network, load_tokenizer};
 use crate::model::Classifier;
 use crate::recipe::{Recipe, Task};
@@ -19,8 +19,8 @@ use crate::tasks::{ClassScores, classify};
 pub struct ClassOptions {
     /// Other data than the run's own: a table of texts, a folder of images.
     pub data: Option<PathBuf>,
-    /// `validation` (the default) or `training`; of images also `test`, which is the default of other data. Of
-    /// other texts there is only `all`.
+    /// `validation` (the default) or `training`; of images also `test`, which is the default of other data, and of made
+    /// examples. Of other texts there is only `all`.
     pub split: Option<String>,
     /// Where to write what was chosen for each example: its number in the split, its class, the chosen class, and the
     /// chosen one's probability, in columns.
@@ -75,6 +75,10 @@ pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvalu
             let (split, examples) = image_split(&loaded.recipe, options)?;
             score(&loaded, split, &examples, options)
         }
+        Task::ListOps => {
+            let (split, examples) = listops_split(&loaded.recipe, options)?;
+            score(&loaded, split, &examples, options)
+        }
         _ => {
             let (split, texts) = text_split(&loaded.recipe, options)?;
             let tokenizer = load_tokenizer(run, &loaded.config)?;
@@ -122,6 +126,26 @@ fn image_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Label
         _ => return Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
     };
     Ok((split, examples))
+}
+
+fn listops_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, ListOps), EvalError> {
+    if let Some(path) = &options.data {
+        return match options.split.as_deref() {
+            None | Some("all") => Ok(("all".into(), ListOps::read(path, &recipe.data)?)),
+            Some(found) => Err(EvalError::Split { found: found.into(), known: "`all` of --data" }),
+        };
+    }
+    let (split, part) = part(options, "validation")?;
+    Ok((split, ListOps::open(&recipe.data, recipe.train.seed, part)?))
+}
+
+/// The part that is asked for, or the usual one.
+fn part(options: &ClassOptions, usual: &str) -> Result<(String, Part), EvalError> {
+    let split = options.split.clone().unwrap_or_else(|| usual.into());
+    match Part::named(&split) {
+        Some(part) => Ok((split, part)),
+        None => Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
+    }
 }
 
 fn score<L: Labelled>(

@@ -18,6 +18,8 @@ macro_rules! builtin {
 /// Every recipe in `recipes/`, by the name of its file.
 pub const BUILTIN: &[Builtin] = builtin![
     "lag-retrieval",
+    "listops",
+    "lra-listops",
     "mnist",
     "quickstart",
     "reuters-r8",

@@ -15,6 +15,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
     masks(recipe)?;
     probe(recipe)?;
+    listops(recipe)?;
     let images = recipe.task == Task::ImageClassification;
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
@@ -99,6 +100,21 @@ fn probe(recipe: &Recipe) -> Checked {
     let is_probe = recipe.task == Task::Probe;
     require(!is_probe || context >= LEAST_PROBE, "data.context", || {
         (format!("at least {LEAST_PROBE} tokens, so that a batch has answers"), context)
+    })
+}
+
+fn listops(recipe: &Recipe) -> Checked {
+    let (listops, context) = (recipe.data.listops, recipe.data.context);
+    at_least_one("data.listops.max_depth", listops.max_depth)?;
+    at_least_one("data.listops.examples", listops.examples)?;
+    at_least_one("data.listops.held_out", listops.held_out)?;
+    require(listops.max_args >= 2, "data.listops.max_args", || ("at least 2", listops.max_args))?;
+    let (least, most) = (listops.min_length, listops.max_length);
+    require(least <= most, "data.listops.min_length", || {
+        (format!("at most `data.listops.max_length` = {most}"), least)
+    })?;
+    require(recipe.task != Task::ListOps || most <= context, "data.context", || {
+        (format!("at least `data.listops.max_length` = {most}, so that expressions are whole"), context)
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::Augment;
+use crate::data::{Augment, DataError, ListOpsConfig};
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
 
@@ -40,6 +40,8 @@ pub struct DataConfig {
     pub augment: Augment,
     /// What a probe asks.
     pub probe: ProbeConfig,
+    /// Which expressions are made.
+    pub listops: ListOpsConfig,
 }
 
 /// Tokens of the shortest sequence of a probe. One token in four asks, so seven sequences in eight have an answer from
@@ -76,6 +78,7 @@ impl Default for DataConfig {
             skip_rows: 0,
             augment: Augment::default(),
             probe: ProbeConfig::default(),
+            listops: ListOpsConfig::default(),
         }
     }
 }
@@ -88,6 +91,24 @@ impl DataConfig {
             TokenizerChoice::Char => TokenizerKind::Char,
             TokenizerChoice::Bpe => TokenizerKind::Bpe { vocab_size: self.vocab_size },
             TokenizerChoice::File(path) => TokenizerKind::File(path.clone()),
+        }
+    }
+
+    /// The folder of files that a task reads which can also make its examples: the source, if there is one other than
+    /// the default.
+    ///
+    /// # Errors
+    /// If the source is no folder.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>, DataError> {
+        if self.source == Self::default().source {
+            return Ok(None);
+        }
+        match &self.source.0[..] {
+            [folder] if Path::new(folder).is_dir() => Ok(Some(folder.into())),
+            sources => Err(DataError::Examples {
+                name: "data.source".into(),
+                reason: format!("expected one folder, or no source at all, found {}", sources.join(", ")),
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod class_scores;
 pub(crate) mod classification;
 mod language_model;
+mod listops;
 mod probe;
 
 use std::path::Path;
