@@ -47,7 +47,7 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
     let run = run_folder(&args.run)?;
     match Recipe::read(&run.join(RECIPE_FILE), &[])?.task {
         Task::CausalLm => language_model(args, &run, output),
-        Task::TextClassification | Task::ImageClassification | Task::ListOps => {
+        Task::TextClassification | Task::ImageClassification | Task::ListOps | Task::Pathfinder => {
             classifier(args, &run, output)
         }
         Task::Probe => probe(args, &run, output),

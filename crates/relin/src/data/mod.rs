@@ -15,7 +15,9 @@ mod pieces;
 mod source;
 mod store;
 
-pub use arena::{ListOps, ListOpsConfig, ListOpsTokens, Part};
+pub use arena::{
+    ListOps, ListOpsConfig, ListOpsTokens, PATHFINDER_SIZES, Part, Pathfinder, PathfinderConfig,
+};
 pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;

@@ -8,6 +8,7 @@ use super::{
     Absolute, AttentionKind, DataConfig, LEAST_PROBE, ModelConfig, ProbeConfig, Recipe, RecipeError, Task,
     TokenizerChoice, TrainConfig,
 };
+use crate::data::{PATHFINDER_SIZES, PathfinderConfig};
 
 type Checked = Result<(), RecipeError>;
 
@@ -16,7 +17,8 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     masks(recipe)?;
     probe(recipe)?;
     listops(recipe)?;
-    let images = recipe.task == Task::ImageClassification;
+    pathfinder(&recipe.data.pathfinder)?;
+    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
             "the pixels along a side of a patch",
@@ -116,6 +118,17 @@ fn listops(recipe: &Recipe) -> Checked {
     require(recipe.task != Task::ListOps || most <= context, "data.context", || {
         (format!("at least `data.listops.max_length` = {most}, so that expressions are whole"), context)
     })
+}
+
+fn pathfinder(pathfinder: &PathfinderConfig) -> Checked {
+    let (least, most) = PATHFINDER_SIZES;
+    require((least..=most).contains(&pathfinder.size), "data.pathfinder.size", || {
+        (format!("{least} to {most} pixels"), pathfinder.size)
+    })?;
+    at_least_one("data.pathfinder.contour_length", pathfinder.contour_length)?;
+    at_least_one("data.pathfinder.distractor_length", pathfinder.distractor_length.unwrap_or(1))?;
+    at_least_one("data.pathfinder.examples", pathfinder.examples)?;
+    at_least_one("data.pathfinder.held_out", pathfinder.held_out)
 }
 
 fn bias(model: &ModelConfig) -> Checked {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::{Augment, DataError, ListOpsConfig};
+use crate::data::{Augment, DataError, ListOpsConfig, PathfinderConfig};
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
 
@@ -42,6 +42,8 @@ pub struct DataConfig {
     pub probe: ProbeConfig,
     /// Which expressions are made.
     pub listops: ListOpsConfig,
+    /// Which pictures are made.
+    pub pathfinder: PathfinderConfig,
 }
 
 /// Tokens of the shortest sequence of a probe. One token in four asks, so seven sequences in eight have an answer from
@@ -79,6 +81,7 @@ impl Default for DataConfig {
             augment: Augment::default(),
             probe: ProbeConfig::default(),
             listops: ListOpsConfig::default(),
+            pathfinder: PathfinderConfig::default(),
         }
     }
 }

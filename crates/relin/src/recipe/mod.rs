@@ -58,6 +58,8 @@ pub enum Task {
     /// What a nested list of digits is worth.
     #[serde(rename = "listops")]
     ListOps,
+    /// Whether two marked ends belong to the same dashed contour.
+    Pathfinder,
 }
 
 /// Everything that decides a training run.

@@ -4,6 +4,7 @@ mod class_scores;
 pub(crate) mod classification;
 mod language_model;
 mod listops;
+mod pathfinder;
 mod probe;
 
 use std::path::Path;

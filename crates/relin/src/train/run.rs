@@ -10,7 +10,7 @@ use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
-use crate::data::{DataError, LabelledImages, LabelledTexts, ListOps};
+use crate::data::{DataError, LabelledImages, LabelledTexts, ListOps, Pathfinder};
 use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
 use crate::model::{ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
@@ -85,6 +85,7 @@ pub fn train(
             train_task::<Classification<LabelledImages>>(recipe, out, resume, observer)
         }
         recipe::Task::ListOps => train_task::<Classification<ListOps>>(recipe, out, resume, observer),
+        recipe::Task::Pathfinder => train_task::<Classification<Pathfinder>>(recipe, out, resume, observer),
     }
 }
 

@@ -5,9 +5,12 @@
 
 mod expression;
 mod listops;
+mod pathfinder;
 
 pub(super) use expression::{Expression, Shape};
 pub use listops::{ListOps, ListOpsConfig, ListOpsTokens};
+pub(super) use pathfinder::write as write_pathfinder;
+pub use pathfinder::{PATHFINDER_SIZES, Pathfinder, PathfinderConfig};
 
 /// A part of a set of examples; no example is in two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
