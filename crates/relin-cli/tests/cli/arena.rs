@@ -60,3 +60,45 @@ fn listops_reads_the_published_files_and_warns_of_the_published_tokens() {
     let missing = ["train", "recipe.toml", "--out", "b", "--quiet", "--set", "data.source=none"];
     bench.relin(&missing).exits(1).complains(&["data.source", "folder", "none"]);
 }
+
+const PATHFINDER: &str = r#"
+task = "pathfinder"
+[model]
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+patch_size = 8
+position = "lrpe-orthogonal"
+[data]
+context = 16
+pathfinder = { contour_length = 6, examples = 60, held_out = 10 }
+[train]
+steps = 10
+batch_size = 8
+eval_every = 10
+log_every = 10
+"#;
+
+#[test]
+fn pathfinder_is_made_trained_and_scored_and_its_pictures_are_read_again() {
+    let bench = Bench::new();
+    bench.write("recipe.toml", PATHFINDER);
+    bench.relin(&["train", "recipe.toml", "--out", "run", "--quiet"]).exits(0);
+    for (split, examples) in [("training", 60), ("validation", 10), ("test", 10)] {
+        let scored = bench.relin(&["eval", "run", "--split", split, "--json"]).exits(0).json().remove(0);
+        assert_eq!((scored["split"].as_str(), scored["examples"].as_u64()), (Some(split), Some(examples)));
+        assert_eq!(scored["classes"][1]["label"], "joined");
+    }
+    let make = ["data", "make", "pathfinder", "--lines", "20", "--out", "pictures", "--json"];
+    let said = bench.relin(&make).exits(0).json().remove(0);
+    assert_eq!((said["name"].as_str(), said["path"].as_str()), (Some("pathfinder"), Some("pictures")));
+    assert!(bench.path().join("pictures/imgs/0/sample_19.png").is_file());
+    let args = ["eval", "run", "--data", "pictures", "--json"];
+    assert_eq!(bench.relin(&args).exits(0).json().remove(0)["examples"], 20);
+    let train = ["train", "recipe.toml", "--out", "read", "--quiet", "--set", "data.source=pictures"];
+    bench.relin(&train).exits(0);
+    let scored = bench.relin(&["eval", "read", "--split", "training", "--json"]).exits(0).json().remove(0);
+    assert_eq!(scored["examples"], 16);
+    let small = ["data", "make", "pathfinder", "--size", "31"];
+    bench.relin(&small).exits(2).complains(&["size = 31", "32 to 256"]);
+}

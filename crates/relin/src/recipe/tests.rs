@@ -86,6 +86,17 @@ fn expressions_of_listops_fit_their_shape_and_the_context() {
 }
 
 #[test]
+fn pictures_of_pathfinder_have_a_size_and_a_contour() {
+    let task = "task = \"pathfinder\"\n[model]\npatch_size = 4";
+    read(task, &[]).unwrap();
+    refuses("task = \"pathfinder\"", &[], &["`model.patch_size`", "none"]);
+    refuses(task, &["data.pathfinder.size=31"], &["`data.pathfinder.size`", "32 to 256", "31"]);
+    for key in ["contour_length", "distractor_length", "examples", "held_out"] {
+        refuses(task, &[&format!("data.pathfinder.{key}=0")], &[&format!("`data.pathfinder.{key}`"), "0"]);
+    }
+}
+
+#[test]
 fn images_need_a_patch_size() {
     let task = "task = \"image-classification\"";
     refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);

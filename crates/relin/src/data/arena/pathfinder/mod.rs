@@ -68,7 +68,7 @@ const PUBLISHED: [(usize, usize, [f64; 6]); 4] = [
 /// Brightness of paddles; markers have 1.
 const PADDLES: f32 = 0.75;
 /// Contours that are begun before none is thought to fit.
-const ATTEMPTS: u64 = 10_000;
+const ATTEMPTS: u64 = 1000;
 /// The stream of random numbers that the pictures' own seeds come from.
 const STREAM: u64 = u64::from_le_bytes(*b"pathfind");
 
