@@ -185,7 +185,10 @@ pub fn list() -> Vec<Row> {
 
 fn row(set: &Set, folder: &Path) -> Row {
     let Set { name, about, licence, origin } = *set;
-    let here = folder.join(file_name(name)).is_file() || folder.join(name).is_dir();
+    let here = match origin {
+        Origin::Drawn(_) => folder.join(name).is_dir(),
+        _ => folder.join(file_name(name)).is_file(),
+    };
     let row = Row { name, origin: "carried", about, licence, bytes: None, url: None, size: None, here };
     match origin {
         Origin::Carried(text) => Row { bytes: Some(text.len() as u64), here: true, ..row },
