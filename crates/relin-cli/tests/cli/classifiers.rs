@@ -62,6 +62,12 @@ fn a_classifier_is_trained_scored_and_its_choices_exported() {
     assert_eq!(table.lines().count(), 31);
 
     let words = bench.relin(&["eval", "run"]).exits(0);
+    let plot = |path: &str| std::fs::read_to_string(bench.path().join(path)).unwrap();
+    assert!(plot("run/confusion.svg").contains("run, validation"));
+    bench.relin(&["eval", "run", "--data", "new.csv", "--plot", "all.svg"]).exits(0);
+    assert!(plot("all.svg").contains("run, all") && plot("run/confusion.svg").contains("run, validation"));
+    let unwritable = bench.relin(&["eval", "run", "--plot", "recipe.toml/a.svg"]).exits(1);
+    assert!(unwritable.err.contains("error:") && unwritable.err.contains("a.svg"), "{}", unwritable.err);
     for word in ["validation", "accuracy", "macro F1", "precision", "spam", "18 examples"] {
         assert!(words.err.contains(word), "no `{word}` in\n{}", words.err);
     }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is held in memory that grows with the text: files are mapped, tokens are streamed to a file.
 
+mod arena;
 mod batch;
 pub mod catalogue;
 mod corpus;
@@ -14,6 +15,9 @@ mod pieces;
 mod source;
 mod store;
 
+pub use arena::{
+    ListOps, ListOpsConfig, ListOpsTokens, PATHFINDER_SIZES, Part, Pathfinder, PathfinderConfig,
+};
 pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;

@@ -6,7 +6,10 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use super::EvalError;
-use crate::data::{DataError, Labelled, LabelledImages, LabelledTexts, Texts, UNLABELLED, hold_out};
+use crate::data::{
+    DataError, Labelled, LabelledImages, LabelledTexts, ListOps, Part, Pathfinder, Texts, UNLABELLED,
+    hold_out,
+};
 use crate::hub::{Loaded, load_network, load_tokenizer};
 use crate::model::Classifier;
 use crate::recipe::{Recipe, Task};
@@ -19,8 +22,8 @@ use crate::tasks::{ClassScores, classify};
 pub struct ClassOptions {
     /// Other data than the run's own: a table of texts, a folder of images.
     pub data: Option<PathBuf>,
-    /// `validation` (the default) or `training`; of images also `test`, which is the default of other data. Of
-    /// other texts there is only `all`.
+    /// `validation` (the default) or `training`; of images also `test`, which is the default of other data, and of made
+    /// examples. Of other texts, expressions and contours there is only `all`.
     pub split: Option<String>,
     /// Where to write what was chosen for each example: its number in the split, its class, the chosen class, and the
     /// chosen one's probability, in columns.
@@ -88,6 +91,18 @@ pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvalu
             let (split, examples) = image_split(&loaded.recipe, options)?;
             score(&loaded, split, &examples, options)
         }
+        Task::ListOps => {
+            let (data, seed) = (&loaded.recipe.data, loaded.recipe.train.seed);
+            let open = |part| ListOps::open(data, seed, part);
+            let (split, examples) = made_split(options, open, |path| ListOps::read(path, data))?;
+            score(&loaded, split, &examples, options)
+        }
+        Task::Pathfinder => {
+            let recipe = &loaded.recipe;
+            let read = |folder: &Path| Pathfinder::read(folder, recipe, None);
+            let (split, examples) = made_split(options, |part| Pathfinder::open(recipe, part), read)?;
+            score(&loaded, split, &examples, options)
+        }
         _ => {
             let (split, texts) = text_split(&loaded.recipe, options)?;
             let tokenizer = load_tokenizer(run, &loaded.config, loaded.recipe.own_tokens())?;
@@ -136,6 +151,24 @@ fn image_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Label
         _ => return Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
     };
     Ok((split, examples))
+}
+
+/// A part of examples that are made, or all of those at another place.
+fn made_split<L>(
+    options: &ClassOptions,
+    open: impl FnOnce(Part) -> Result<L, DataError>,
+    read: impl FnOnce(&Path) -> Result<L, DataError>,
+) -> Result<(String, L), EvalError> {
+    let Some(path) = &options.data else {
+        let split = options.split.clone().unwrap_or_else(|| "validation".into());
+        let known = "`training`, `validation` and `test`";
+        let part = Part::named(&split).ok_or(EvalError::Split { found: split.clone(), known })?;
+        return Ok((split, open(part)?));
+    };
+    match options.split.as_deref() {
+        None | Some("all") => Ok(("all".into(), read(path)?)),
+        Some(found) => Err(EvalError::Split { found: found.into(), known: "`all` of --data" }),
+    }
 }
 
 fn score<L: Labelled>(

@@ -8,6 +8,7 @@ use super::{
     Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pooling, ProbeKind, Recipe, RecipeError, Task,
     TokenizerChoice, TrainConfig,
 };
+use crate::data::{PATHFINDER_SIZES, PathfinderConfig};
 
 type Checked = Result<(), RecipeError>;
 
@@ -17,7 +18,9 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     probe(recipe)?;
     pooling(recipe)?;
     pairs(recipe)?;
-    let images = recipe.task == Task::ImageClassification;
+    listops(recipe)?;
+    pathfinder(&recipe.data.pathfinder)?;
+    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
             "the pixels along a side of a patch",
@@ -144,6 +147,32 @@ fn probe(recipe: &Recipe) -> Checked {
     require(recipe.task != Task::Probe || context >= least, "data.context", || {
         (format!("at least {least} tokens, so that a batch has answers"), context)
     })
+}
+
+fn listops(recipe: &Recipe) -> Checked {
+    let (listops, context) = (recipe.data.listops, recipe.data.context);
+    at_least_one("data.listops.max_depth", listops.max_depth)?;
+    at_least_one("data.listops.examples", listops.examples)?;
+    at_least_one("data.listops.held_out", listops.held_out)?;
+    require(listops.max_args >= 2, "data.listops.max_args", || ("at least 2", listops.max_args))?;
+    let (least, most) = (listops.min_length, listops.max_length);
+    require(least <= most, "data.listops.min_length", || {
+        (format!("at most `data.listops.max_length` = {most}"), least)
+    })?;
+    require(recipe.task != Task::ListOps || most <= context, "data.context", || {
+        (format!("at least `data.listops.max_length` = {most}, so that expressions are whole"), context)
+    })
+}
+
+fn pathfinder(pathfinder: &PathfinderConfig) -> Checked {
+    let (least, most) = PATHFINDER_SIZES;
+    require((least..=most).contains(&pathfinder.size), "data.pathfinder.size", || {
+        (format!("{least} to {most} pixels"), pathfinder.size)
+    })?;
+    at_least_one("data.pathfinder.contour_length", pathfinder.contour_length)?;
+    at_least_one("data.pathfinder.distractor_length", pathfinder.distractor_length.unwrap_or(1))?;
+    at_least_one("data.pathfinder.examples", pathfinder.examples)?;
+    at_least_one("data.pathfinder.held_out", pathfinder.held_out)
 }
 
 fn bias(model: &ModelConfig) -> Checked {

@@ -7,7 +7,7 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ProbeConfig;
-use crate::data::Augment;
+use crate::data::{Augment, DataError, ListOpsConfig, PathfinderConfig};
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
 
@@ -51,6 +51,10 @@ pub struct DataConfig {
     pub mask_share: f64,
     /// What a probe asks.
     pub probe: ProbeConfig,
+    /// Which expressions are made.
+    pub listops: ListOpsConfig,
+    /// Which pictures are made.
+    pub pathfinder: PathfinderConfig,
 }
 
 impl Default for DataConfig {
@@ -72,6 +76,8 @@ impl Default for DataConfig {
             augment: Augment::default(),
             mask_share: 0.15,
             probe: ProbeConfig::default(),
+            listops: ListOpsConfig::default(),
+            pathfinder: PathfinderConfig::default(),
         }
     }
 }
@@ -84,6 +90,24 @@ impl DataConfig {
             TokenizerChoice::Char => TokenizerKind::Char,
             TokenizerChoice::Bpe => TokenizerKind::Bpe { vocab_size: self.vocab_size },
             TokenizerChoice::File(path) => TokenizerKind::File(path.clone()),
+        }
+    }
+
+    /// The folder of files that a task reads which can also make its examples: the source, if there is one other than
+    /// the default.
+    ///
+    /// # Errors
+    /// If the source is no folder.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>, DataError> {
+        if self.source == Self::default().source {
+            return Ok(None);
+        }
+        match &self.source.0[..] {
+            [folder] if Path::new(folder).is_dir() => Ok(Some(folder.into())),
+            sources => Err(DataError::Examples {
+                name: "data.source".into(),
+                reason: format!("expected one folder, or no source at all, found {}", sources.join(", ")),
+            }),
         }
     }
 }

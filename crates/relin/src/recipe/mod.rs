@@ -43,6 +43,8 @@ pub use probe::{ProbeConfig, ProbeKind};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
 
+use crate::data::ListOpsTokens;
+
 /// What is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +60,11 @@ pub enum Task {
     ImageClassification,
     /// Made sequences with exact answers ([`ProbeKind`]).
     Probe,
+    /// What a nested list of digits is worth.
+    #[serde(rename = "listops")]
+    ListOps,
+    /// Whether two marked ends belong to the same dashed contour.
+    Pathfinder,
 }
 
 /// Everything that decides a training run.
@@ -117,6 +124,12 @@ impl Recipe {
         check::check(self)
     }
 
+    /// What is allowed and yet unlikely to be meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let unsolvable = self.task == Task::ListOps && self.data.listops.tokens == ListOpsTokens::Published;
+        unsolvable.then_some(UNSOLVABLE).into_iter().collect()
+    }
+
     /// Fills what follows from other values; `vocab_size` is the tokenizer's, if there is one.
     pub fn resolve(&mut self, vocab_size: Option<usize>) {
         self.model.vocab_size = vocab_size;
@@ -161,6 +174,9 @@ impl Recipe {
         fingerprint::differences(self, other)
     }
 }
+
+const UNSOLVABLE: &str = "data.listops.tokens = \"published\" leaves out where lists end: most sequences then have no single right \
+answer, and scores say little; \"fixed\" is the task as it is meant";
 
 fn looks_like_a_path(name: &str) -> bool {
     name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|ext| ext == "toml")

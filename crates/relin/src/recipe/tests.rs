@@ -75,6 +75,38 @@ fn a_probe_needs_something_to_ask() {
 }
 
 #[test]
+fn expressions_of_listops_fit_their_shape_and_the_context() {
+    let task = "task = \"listops\"\n[data]\ncontext = 2000";
+    assert_eq!(read(task, &[]).unwrap().warnings(), [""; 0]);
+    refuses(task, &["data.context=1998"], &["`data.context`", "1999", "whole", "1998"]);
+    refuses(
+        task,
+        &["data.listops.min_length=2000"],
+        &["`data.listops.min_length`", "at most", "1999", "2000"],
+    );
+    refuses(task, &["data.listops.max_args=1"], &["`data.listops.max_args`", "at least 2", "1"]);
+    for key in ["max_depth", "examples", "held_out"] {
+        refuses(task, &[&format!("data.listops.{key}=0")], &[&format!("`data.listops.{key}`"), "0"]);
+    }
+    let warnings = read(task, &["data.listops.tokens=published"]).unwrap().warnings();
+    assert!(
+        warnings[0].contains("published") && warnings[0].contains("no single right answer"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn pictures_of_pathfinder_have_a_size_and_a_contour() {
+    let task = "task = \"pathfinder\"\n[model]\npatch_size = 4";
+    read(task, &[]).unwrap();
+    refuses("task = \"pathfinder\"", &[], &["`model.patch_size`", "none"]);
+    refuses(task, &["data.pathfinder.size=31"], &["`data.pathfinder.size`", "32 to 256", "31"]);
+    for key in ["contour_length", "distractor_length", "examples", "held_out"] {
+        refuses(task, &[&format!("data.pathfinder.{key}=0")], &[&format!("`data.pathfinder.{key}`"), "0"]);
+    }
+}
+
+#[test]
 fn images_need_a_patch_size() {
     let task = "task = \"image-classification\"";
     refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);

@@ -3,7 +3,9 @@
 mod class_scores;
 pub(crate) mod classification;
 mod language_model;
+mod listops;
 mod masked_language_model;
+mod pathfinder;
 mod probe;
 mod token_scores;
 

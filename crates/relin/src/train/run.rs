@@ -10,7 +10,7 @@ use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
-use crate::data::{DataError, LabelledImages, LabelledTexts};
+use crate::data::{DataError, LabelledImages, LabelledTexts, ListOps, Pathfinder};
 use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
 use crate::model::{CausalLm, MaskedLm, ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
@@ -88,6 +88,8 @@ pub fn train(
         recipe::Task::ImageClassification => {
             train_task::<Classification<LabelledImages>>(recipe, out, resume, observer)
         }
+        recipe::Task::ListOps => train_task::<Classification<ListOps>>(recipe, out, resume, observer),
+        recipe::Task::Pathfinder => train_task::<Classification<Pathfinder>>(recipe, out, resume, observer),
     }
 }
 
@@ -147,6 +149,7 @@ impl<T: Task> Run<T> {
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let mut recipe = recipe.clone();
+        recipe.warnings().iter().for_each(|warning| observer.warning(warning));
         let unwritable = |source| TrainError::Folder { path: out.into(), source };
         std::fs::create_dir_all(out).map_err(unwritable)?;
         let resuming = resume == Resume::Auto && out.join(RECIPE_FILE).is_file();
