@@ -55,7 +55,7 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
         check_skipping(task)?;
     }
     match task {
-        Task::CausalLm => language_model(args, &run, output),
+        Task::CausalLm | Task::MaskedLm => language_model(args, &run, output),
         Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
         Task::Probe => probe(args, &run, output),
     }
@@ -164,14 +164,10 @@ fn language_model(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Fa
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
+    let Evaluation { split, length, loss, perplexity, bits_per_byte, accuracy, tokens } = evaluation;
+    let bits = bits_per_byte.map_or(String::new(), |bits| format!("  bits per byte {bits:.4}"));
     format!(
-        "{}  length {}  loss {:.4}  perplexity {:.4}  bits per byte {:.4}  accuracy {:.4}  ({} tokens)",
-        evaluation.split,
-        evaluation.length,
-        evaluation.loss,
-        evaluation.perplexity,
-        evaluation.bits_per_byte,
-        evaluation.accuracy,
-        grouped(evaluation.tokens)
+        "{split}  length {length}  loss {loss:.4}  perplexity {perplexity:.4}{bits}  accuracy {accuracy:.4}  ({} tokens)",
+        grouped(*tokens)
     )
 }

@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::hub::{self, HubError, TrainedModel};
-use crate::model::Session;
+use crate::model::{Session, TokenModel};
 use crate::tokenizer::TokenizerError;
 pub use sampler::{Sampler, SamplerOptions};
 pub use state::{StateError, load_session, save_session};

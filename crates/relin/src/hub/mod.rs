@@ -186,14 +186,14 @@ pub fn load_network<M: Network>(
     Ok(Loaded { config, model, recipe, hash })
 }
 
-/// Loads the tokenizer of a run whose model has `own` tokens above the tokenizer's.
+/// Loads the tokenizer of a run whose model has `special` tokens of its own after the tokenizer's.
 ///
 /// # Errors
-/// If it cannot be read, or has not as many tokens as the model leaves to it.
-pub fn load_tokenizer(folder: &Path, config: &ModelConfig, own: usize) -> Result<Tokenizer, HubError> {
+/// If it cannot be read, or has not as many tokens as the model.
+pub fn load_tokenizer(folder: &Path, config: &ModelConfig, special: usize) -> Result<Tokenizer, HubError> {
     let path = folder.join(TOKENIZER_FILE);
     let tokenizer = Tokenizer::load(&path)?;
-    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size() + own);
+    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size() + special);
     if expected != found {
         return Err(HubError::Vocabulary { path, expected, found });
     }

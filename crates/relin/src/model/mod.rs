@@ -3,6 +3,7 @@
 mod causal_lm;
 mod classifier;
 mod initialize;
+mod masked_lm;
 mod network;
 mod pair_head;
 mod session;
@@ -11,7 +12,8 @@ mod trunk;
 
 pub use causal_lm::CausalLm;
 pub use classifier::Classifier;
-pub use network::Network;
+pub use masked_lm::MaskedLm;
+pub use network::{Network, TokenModel};
 pub use session::{LayerMemory, Session};
 pub use tensors::{
     NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, load_tensors,

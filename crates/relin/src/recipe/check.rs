@@ -5,8 +5,8 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, LEAST_PROBE, ModelConfig, Pair, Pooling, ProbeConfig, Recipe,
-    RecipeError, Task, TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pooling, ProbeKind, Recipe, RecipeError, Task,
+    TokenizerChoice, TrainConfig,
 };
 
 type Checked = Result<(), RecipeError>;
@@ -83,7 +83,10 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
 /// `λ^|lag|` is no product of a query's part and a key's part, so linear attention has a decay only where it is causal.
 fn masks(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
-    let causal = matches!(recipe.task, Task::CausalLm | Task::Probe);
+    let causal = match recipe.task {
+        Task::Probe => recipe.data.probe.is_causal(),
+        task => task == Task::CausalLm,
+    };
     if causal || model.attention == AttentionKind::Softmax {
         return Ok(());
     }
@@ -102,7 +105,7 @@ fn masks(recipe: &Recipe) -> Checked {
 fn pooling(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
     let cls = model.pooling == Pooling::Cls;
-    let classes = !matches!(recipe.task, Task::CausalLm | Task::Probe);
+    let classes = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe);
     require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
     require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
@@ -126,12 +129,20 @@ fn pairs(recipe: &Recipe) -> Checked {
 const LEAST_PAIR: usize = 3;
 
 fn probe(recipe: &Recipe) -> Checked {
-    let (ProbeConfig { symbols, lags }, context) = (recipe.data.probe, recipe.data.context);
-    at_least_one("data.probe.lags", lags)?;
-    require(symbols >= 2, "data.probe.symbols", || ("at least 2", symbols))?;
-    let is_probe = recipe.task == Task::Probe;
-    require(!is_probe || context >= LEAST_PROBE, "data.context", || {
-        (format!("at least {LEAST_PROBE} tokens, so that a batch has answers"), context)
+    let (probe, context) = (&recipe.data.probe, recipe.data.context);
+    at_least_one("data.probe.lags", probe.lags)?;
+    at_least_one("data.probe.items", probe.items)?;
+    require(probe.symbols >= 2, "data.probe.symbols", || ("at least 2", probe.symbols))?;
+    let recall = probe.kind == ProbeKind::AssociativeRecall;
+    require(!recall || probe.items <= probe.symbols, "data.probe.items", || {
+        (
+            format!("at most `data.probe.symbols` = {}: every key is another symbol", probe.symbols),
+            probe.items,
+        )
+    })?;
+    let least = probe.least_length();
+    require(recipe.task != Task::Probe || context >= least, "data.context", || {
+        (format!("at least {least} tokens, so that a batch has answers"), context)
     })
 }
 
@@ -151,6 +162,9 @@ fn data(data: &DataConfig) -> Checked {
     sources("data.source", &data.source.0)?;
     let named = data.columns.as_ref().is_none_or(|columns| columns.iter().any(|name| !name.is_empty()));
     require(named, "data.columns", || ("the names of a table's columns", "nothing"))?;
+    require(data.mask_share > 0.0 && data.mask_share < 1.0, "data.mask_share", || {
+        ("a share above 0 and below 1", data.mask_share)
+    })?;
     match &data.validation_source {
         Some(validation) => sources("data.validation_source", &validation.0)?,
         None => require(data.validation > 0.0 && data.validation < 1.0, "data.validation", || {

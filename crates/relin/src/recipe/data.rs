@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::ProbeConfig;
 use crate::data::Augment;
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
@@ -46,28 +47,10 @@ pub struct DataConfig {
     pub skip_bad_rows: bool,
     /// How training images vary.
     pub augment: Augment,
+    /// Share of the tokens that a masked language model has to tell (`masked-lm`).
+    pub mask_share: f64,
     /// What a probe asks.
     pub probe: ProbeConfig,
-}
-
-/// Tokens of the shortest sequence of a probe. One token in four asks, so seven sequences in eight have an answer from
-/// here on; a batch without any teaches nothing.
-pub const LEAST_PROBE: usize = 8;
-
-/// What a probe asks: which of some symbols stood at one of some lags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProbeConfig {
-    /// Different symbols; one guess in so many is right.
-    pub symbols: usize,
-    /// Lags from 1 to this are asked for.
-    pub lags: usize,
-}
-
-impl Default for ProbeConfig {
-    fn default() -> Self {
-        Self { symbols: 16, lags: 16 }
-    }
 }
 
 impl Default for DataConfig {
@@ -87,6 +70,7 @@ impl Default for DataConfig {
             skip_rows: 0,
             skip_bad_rows: false,
             augment: Augment::default(),
+            mask_share: 0.15,
             probe: ProbeConfig::default(),
         }
     }

@@ -19,13 +19,11 @@ const IGNORED: [&str; 7] = [
     "data.skip_bad_rows",
 ];
 
-/// Keys that are younger than the first saved states: at its default, such a key counts for nothing, so that those
-/// states keep their recipe's fingerprint.
-const YOUNGER: [&str; 5] =
-    ["data.columns", "data.quoting", "data.text_pair_column", "model.pair", "model.pooling"];
-
+/// Of the values that are not the default ones, so that a key that is added later leaves former runs what they are.
 pub(super) fn fingerprint(recipe: &Recipe) -> String {
-    let canonical = serde_json::to_vec(&essence(recipe)).unwrap_or_default();
+    let (mut values, usual) = (essence(recipe), essence(&Recipe::default()));
+    values.retain(|key, value| usual.get(key) != Some(value));
+    let canonical = serde_json::to_vec(&values).unwrap_or_default();
     Sha256::digest(canonical).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -51,13 +49,9 @@ fn essence(recipe: &Recipe) -> BTreeMap<String, Json> {
     recipe.model.absolute = recipe.model.absolute();
     recipe.model.position_stage = Some(recipe.model.position_stage());
     recipe.model.position = recipe.model.position.in_full();
-    let (mut leaves, mut defaults) = (BTreeMap::new(), BTreeMap::new());
+    let mut leaves = BTreeMap::new();
     flatten("", &serde_json::to_value(&recipe).unwrap_or_default(), &mut leaves);
-    flatten("", &serde_json::to_value(Recipe::default()).unwrap_or_default(), &mut defaults);
-    leaves.retain(|key, value| {
-        let changed = !YOUNGER.contains(&key.as_str()) || defaults.get(key) != Some(value);
-        changed && !IGNORED.contains(&key.as_str())
-    });
+    leaves.retain(|key, _| !IGNORED.contains(&key.as_str()));
     leaves
 }
 

@@ -21,6 +21,7 @@ mod fingerprint;
 mod model;
 mod overrides;
 mod position;
+mod probe;
 mod read;
 mod source_text;
 mod train;
@@ -30,7 +31,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use builtin::{BUILTIN, Builtin};
-pub use data::{DataConfig, LEAST_PROBE, ProbeConfig, Sources, TokenizerChoice};
+pub use data::{DataConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
@@ -38,6 +39,7 @@ pub use model::{
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
+pub use probe::{ProbeConfig, ProbeKind};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
 
@@ -48,11 +50,13 @@ pub enum Task {
     /// Predict the next token.
     #[default]
     CausalLm,
+    /// Tell the tokens that were masked from those around them.
+    MaskedLm,
     /// Which class a text belongs to.
     TextClassification,
     /// Which class an image belongs to.
     ImageClassification,
-    /// Which symbol was so many tokens ago: made sequences with exact answers.
+    /// Made sequences with exact answers ([`ProbeKind`]).
     Probe,
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use relin_kernels::rng::Rng;
 
+use super::token_scores::argmax;
 use super::{ClassScores, Score, Task};
 use crate::data::{
     DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, UNLABELLED,
@@ -166,8 +167,7 @@ pub fn classify<L: Labelled>(
         for (((&at, row), &label), &loss) in
             indices.iter().zip(ops::to_vec(logits).chunks(classes)).zip(&batch.labels).zip(&losses)
         {
-            let better = |best: usize, class: usize| if row[class] > row[best] { class } else { best };
-            let chosen = (1..classes).fold(0, better);
+            let chosen = argmax(row);
             let sum: f64 = row.iter().map(|&x| f64::from(x - row[chosen]).exp()).sum();
             if label != UNLABELLED {
                 scores.add(label as usize, chosen, f64::from(loss));

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{Score, Task};
-use crate::data::{Batch, Corpus};
-use crate::eval::score;
+use super::{Score, Task, TokenScores};
+use crate::data::{Batch, Corpus, DataError};
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{CausalLm, ModelError};
 use crate::recipe::Recipe;
@@ -17,6 +16,22 @@ use crate::train::TrainError;
 #[derive(Debug)]
 pub struct LanguageModel {
     corpus: Corpus,
+}
+
+impl LanguageModel {
+    pub(super) fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
+    /// The windows that a recipe evaluates on.
+    pub(super) fn validation_windows(
+        &self,
+        recipe: &Recipe,
+    ) -> Result<impl Iterator<Item = Batch>, DataError> {
+        let train = &recipe.train;
+        let windows = self.corpus.validation.evaluation_windows(recipe.data.context, train.batch_size)?;
+        Ok(windows.take(if train.eval_batches == 0 { usize::MAX } else { train.eval_batches }))
+    }
 }
 
 impl Task for LanguageModel {
@@ -46,10 +61,8 @@ impl Task for LanguageModel {
     }
 
     fn evaluate(&self, recipe: &Recipe, model: &CausalLm) -> Result<Score, TrainError> {
-        let train = &recipe.train;
-        let windows = self.corpus.validation.evaluation_windows(recipe.data.context, train.batch_size)?;
-        let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
-        let scores = score(model, &self.corpus.tokenizer, windows.take(batches));
+        let mut scores = TokenScores::default();
+        self.validation_windows(recipe)?.for_each(|batch| scores.add(model, &batch));
         Ok(Score { loss: scores.loss(), accuracy: None })
     }
 }

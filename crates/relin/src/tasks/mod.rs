@@ -3,7 +3,9 @@
 mod class_scores;
 pub(crate) mod classification;
 mod language_model;
+mod masked_language_model;
 mod probe;
+mod token_scores;
 
 use std::path::Path;
 
@@ -12,7 +14,9 @@ use burn::tensor::Device;
 pub use class_scores::ClassScores;
 pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
+pub use masked_language_model::{MASKS, MaskedLanguageModel, Masking};
 pub use probe::Probe;
+pub use token_scores::TokenScores;
 
 use crate::model::{ModelError, Network};
 use crate::recipe::Recipe;
