@@ -47,7 +47,7 @@ impl Classifier {
     /// B examples to `[B, classes]`
     pub fn logits(&self, examples: &Examples) -> Tensor<2> {
         let hidden = self.model.hidden(self.embed(examples), &whole(examples));
-        mean(hidden, examples).matmul(self.score.weight.val().transpose())
+        ops::mean(hidden, examples.lengths.clone()).matmul(self.score.weight.val().transpose())
     }
 
     /// Number of classes.
@@ -74,18 +74,6 @@ fn whole(examples: &Examples) -> OwnedMask {
     OwnedMask::Full { queries: segments.clone(), keys: segments }
 }
 
-/// The mean over the tokens of each example, `[B, T, D]` to `[B, D]`; padding does not count.
-fn mean(hidden: Tensor<3>, examples: &Examples) -> Tensor<2> {
-    let [rows, time, width] = hidden.dims();
-    let weight = |at: usize| {
-        let len = examples.lengths[at / time];
-        if at % time < len { 1.0 / len as f32 } else { 0.0 }
-    };
-    let weights: Vec<f32> = (0..rows * time).map(weight).collect();
-    let weights = Tensor::<3>::from_data(TensorData::new(weights, [rows, 1, time]), &hidden.device());
-    weights.matmul(hidden).reshape([rows, width])
-}
-
 impl Network for Classifier {
     type Batch = Examples;
 
@@ -93,7 +81,8 @@ impl Network for Classifier {
 
     fn loss(&self, examples: &Examples, options: LossOptions) -> Loss {
         self.model.loss(self.embed(examples), &whole(examples), options, |hidden| {
-            ops::cross_entropy(mean(hidden, examples), self.score.weight.val(), examples.labels.clone())
+            let means = ops::mean(hidden, examples.lengths.clone());
+            ops::cross_entropy(means, self.score.weight.val(), examples.labels.clone())
         })
     }
 
