@@ -18,7 +18,8 @@ pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;
 pub use labelled::{
-    Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Texts, batch_indices, hold_out,
+    Augment, Examples, GREY_VALUES, ImageSize, ImageSplit, Images, Input, Labelled, LabelledImages,
+    LabelledTexts, RandAugment, Second, Texts, batch_indices, hold_out,
 };
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

@@ -74,6 +74,20 @@ fn whole(examples: &Examples) -> OwnedMask {
     OwnedMask::Full { queries: segments.clone(), keys: segments }
 }
 
+/// `(1 − ε)((1 − w) e_label + w e_second) + ε/classes` for each example, with w the share of its second class.
+fn soft_targets(examples: &Examples, classes: usize, smoothing: f32) -> Vec<f32> {
+    let mut targets = vec![smoothing / classes as f32; examples.labels.len() * classes];
+    for (row, (targets, &label)) in targets.chunks_mut(classes).zip(&examples.labels).enumerate() {
+        let second = examples.second.as_ref().map(|second| second[row]);
+        let weight = second.map_or(0.0, |second| second.weight);
+        targets[label as usize] += (1.0 - smoothing) * (1.0 - weight);
+        if let Some(second) = second {
+            targets[second.label as usize] += (1.0 - smoothing) * weight;
+        }
+    }
+    targets
+}
+
 impl Network for Classifier {
     type Batch = Examples;
 
@@ -82,7 +96,12 @@ impl Network for Classifier {
     fn loss(&self, examples: &Examples, options: LossOptions) -> Loss {
         self.model.loss(self.embed(examples), &whole(examples), options, |hidden| {
             let means = ops::mean(hidden, examples.lengths.clone());
-            ops::cross_entropy(means, self.score.weight.val(), examples.labels.clone())
+            let weight = self.score.weight.val();
+            if examples.second.is_none() && options.label_smoothing == 0.0 {
+                return ops::cross_entropy(means, weight, examples.labels.clone());
+            }
+            let targets = soft_targets(examples, self.classes(), options.label_smoothing as f32);
+            ops::soft_cross_entropy(means.matmul(weight.transpose()), targets)
         })
     }
 
@@ -93,5 +112,27 @@ impl Network for Classifier {
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
         self.model.encoding_parameters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Second;
+
+    #[test]
+    fn targets_are_shared_among_classes() {
+        let second = Some(vec![Second { label: 0, weight: 0.25 }, Second { label: 1, weight: 0.5 }]);
+        let examples = Examples {
+            input: Input::Tokens(Vec::new()),
+            length: 0,
+            lengths: vec![],
+            labels: vec![2, 1],
+            second,
+        };
+        assert_eq!(soft_targets(&examples, 4, 0.0), [0.25, 0.0, 0.75, 0.0, 0.0, 1.0, 0.0, 0.0]);
+        let smooth = soft_targets(&examples, 4, 0.2);
+        let expected = [0.25, 0.05, 0.65, 0.05, 0.05, 0.85, 0.05, 0.05];
+        assert!(smooth.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{smooth:?}");
     }
 }

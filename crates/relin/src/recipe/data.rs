@@ -38,6 +38,13 @@ pub struct DataConfig {
     pub skip_rows: usize,
     /// How training images vary.
     pub augment: Augment,
+    /// Whether images are normalized by the mean and the deviation of each channel over the images trained on; else
+    /// 0 … 255 become −1 … 1.
+    pub normalize: bool,
+    /// Whether coloured images are made grey.
+    pub grayscale: bool,
+    /// Pixels along a side to which the images of a folder are resized.
+    pub image_size: Option<usize>,
     /// What a probe asks.
     pub probe: ProbeConfig,
 }
@@ -75,6 +82,9 @@ impl Default for DataConfig {
             label_column: "label".into(),
             skip_rows: 0,
             augment: Augment::default(),
+            normalize: false,
+            grayscale: false,
+            image_size: None,
             probe: ProbeConfig::default(),
         }
     }

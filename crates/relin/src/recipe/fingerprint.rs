@@ -8,14 +8,31 @@ use sha2::{Digest, Sha256};
 
 use super::Recipe;
 
-/// Keys that watch or store a run without deciding its result, and one that follows from the data.
-const IGNORED: [&str; 6] = [
+/// Keys that watch or store a run without deciding its result, and those that follow from the data.
+const IGNORED: [&str; 9] = [
     "train.log_every",
     "train.save_every",
     "train.keep_checkpoints",
     "train.gradient_checkpointing",
     "model.vocab_size",
     "model.labels",
+    "model.num_channels",
+    "model.image_mean",
+    "model.image_std",
+];
+
+/// Keys that are younger than the first saved states: at its default, such a key counts for nothing, so that those
+/// states keep their recipe's fingerprint.
+const YOUNGER: [&str; 9] = [
+    "data.augment.cutmix",
+    "data.augment.mixup",
+    "data.augment.rand_augment",
+    "data.grayscale",
+    "data.image_size",
+    "data.normalize",
+    "model.pixels",
+    "train.drop_path",
+    "train.label_smoothing",
 ];
 
 pub(super) fn fingerprint(recipe: &Recipe) -> String {
@@ -45,9 +62,13 @@ fn essence(recipe: &Recipe) -> BTreeMap<String, Json> {
     recipe.model.absolute = recipe.model.absolute();
     recipe.model.position_stage = Some(recipe.model.position_stage());
     recipe.model.position = recipe.model.position.in_full();
-    let mut leaves = BTreeMap::new();
+    let (mut leaves, mut defaults) = (BTreeMap::new(), BTreeMap::new());
     flatten("", &serde_json::to_value(&recipe).unwrap_or_default(), &mut leaves);
-    leaves.retain(|key, _| !IGNORED.contains(&key.as_str()));
+    flatten("", &serde_json::to_value(Recipe::default()).unwrap_or_default(), &mut defaults);
+    leaves.retain(|key, value| {
+        let changed = !YOUNGER.contains(&key.as_str()) || defaults.get(key) != Some(value);
+        changed && !IGNORED.contains(&key.as_str())
+    });
     leaves
 }
 

@@ -33,7 +33,8 @@ pub use builtin::{BUILTIN, Builtin};
 pub use data::{DataConfig, LEAST_PROBE, ProbeConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
-    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
+    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pixels,
+    Stage,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};

@@ -54,7 +54,7 @@ fn ids_and_targets() -> (Vec<u32>, Vec<u32>) {
 }
 
 fn options(dropout: f64, checkpointing: bool) -> LossOptions {
-    LossOptions { dropout, rng: Rng::new(9, 4), checkpointing, step: 1 }
+    LossOptions { dropout, drop_path: 0.0, label_smoothing: 0.0, rng: Rng::new(9, 4), checkpointing, step: 1 }
 }
 
 fn loss_and_gradients(model: &CausalLm, options: LossOptions) -> (f64, Vec<Vec<f32>>) {

@@ -130,7 +130,7 @@ fn padding_does_not_leak() {
         let padded = |text: &&[u32]| text.iter().copied().chain([1; 9]).take(length).collect::<Vec<_>>();
         let (input, lengths) =
             (texts.iter().flat_map(padded).collect(), texts.iter().map(|t| t.len()).collect());
-        Examples { input: Input::Tokens(input), length, lengths, labels: vec![0; texts.len()] }
+        Examples { input: Input::Tokens(input), length, lengths, labels: vec![0; texts.len()], second: None }
     };
     let texts: [&[u32]; 3] = [&[3, 1, 4], &[1, 5, 9, 2, 6, 5, 3, 5], &[8, 9]];
     for config in [

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use relin_kernels::rng::Rng;
 
-pub use images::{Augment, LabelledImages};
+pub use images::{Augment, GREY_VALUES, ImageSize, ImageSplit, Images, LabelledImages, RandAugment};
 pub use texts::{LabelledTexts, Texts};
 
 use super::DataError;
@@ -24,6 +24,17 @@ pub struct Examples {
     pub lengths: Vec<usize>,
     /// Classes.
     pub labels: Vec<u32>,
+    /// Where examples are made of two, the other class of each.
+    pub second: Option<Vec<Second>>,
+}
+
+/// The other class of an example that was made of two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Second {
+    /// The class.
+    pub label: u32,
+    /// Its share of the target, from 0 to 1.
+    pub weight: f32,
 }
 
 /// What the model reads.
