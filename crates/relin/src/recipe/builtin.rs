@@ -17,8 +17,12 @@ macro_rules! builtin {
 
 /// Every recipe in `recipes/`, by the name of its file.
 pub const BUILTIN: &[Builtin] = builtin![
+    "cifar10",
+    "fashion-mnist",
     "lag-retrieval",
+    "lra-image",
     "mnist",
+    "mnist-sequential",
     "quickstart",
     "reuters-r8",
     "tinyshakespeare-char",
