@@ -204,7 +204,12 @@ mod tests {
         // The rows away from the middle slide by 0.3 pixels a row.
         let sheared = applied(Operation::ShearColumns, 1.0, 1.0, dot(1, 2));
         close(&sheared[5..10], &[0.0, 0.0, 140.0, 60.0, 0.0]);
-        close(&applied(Operation::Rotate, 1.0, 1.0, dot(2, 2)), &dot(2, 2));
+        // By 30 degrees each neighbour of the middle comes to lie 1 − cos and 1 − sin of it away.
+        let turned = applied(Operation::Rotate, 1.0, 1.0, dot(2, 2));
+        let share = 200.0 * (1.0 - 0.75f32.sqrt()) * 0.5;
+        let mut expected = dot(2, 2);
+        [7, 11, 13, 17].iter().for_each(|&at| expected[at] = share);
+        close(&turned, &expected);
     }
 
     #[test]
@@ -224,7 +229,8 @@ mod tests {
 
     #[test]
     fn draws_are_pure_and_reach_every_operation() {
-        let image: Vec<f32> = (0..25).map(|at| (at * 9) as f32).collect();
+        // No straight slope, which smoothing would leave as it is.
+        let image: Vec<f32> = (0..25).map(|at| (at * at * 7 % 256) as f32).collect();
         let varied = |stream| {
             let mut image = image.clone();
             RandAugment { operations: 1, magnitude: 7.0 }.apply(Rng::new(1, stream), SIZE, &mut image);
