@@ -25,6 +25,7 @@ pub mod linear_attention;
 pub mod matmul;
 pub mod norm;
 mod parallel;
+pub mod pooling;
 pub mod real;
 mod reduce;
 pub mod rng;

@@ -87,7 +87,7 @@ fn what_is_wrong_with_examples_is_named() {
     bench.relin(&sets("data.source=none.csv")).exits(1).complains(&["none.csv"]);
     let images = ["task=\"image-classification\"", "--set", "model.patch_size=4", "--set", "data.source=."];
     let args = [&TRAIN[..], &["--set"], &images[..]].concat();
-    bench.relin(&args).exits(1).complains(&["train-images-idx3-ubyte"]);
+    bench.relin(&args).exits(1).complains(&["no images", "train-images-idx3-ubyte"]);
 }
 
 #[test]
@@ -188,4 +188,64 @@ fn classes_may_be_folders_and_bytes_need_not_be_text() {
     std::fs::create_dir(bench.path().join("aclImdb/train/middling")).unwrap();
     let none = [&["train", "recipe.toml", "--out", "none"][..], &folders, &["data.tokenizer=byte"]].concat();
     bench.relin(&none).exits(1).complains(&["class `middling` has no file"]);
+}
+
+const IMAGES: &str = r#"
+task = "image-classification"
+[model]
+hidden_size = 16
+num_hidden_layers = 1
+num_attention_heads = 2
+patch_size = 16
+position = "lrpe-orthogonal"
+[data]
+source = "cifar"
+context = 4
+validation = 0.2
+normalize = true
+augment = { shift = 1, flip = true, rand_augment = { operations = 1, magnitude = 2 }, mixup = 0.2, cutmix = 0.2 }
+[train]
+steps = 60
+batch_size = 8
+learning_rate = 1e-2
+warmup_steps = 5
+drop_path = 0.05
+label_smoothing = 0.1
+log_every = 10
+"#;
+
+/// Records of CIFAR-10: pictures that are red or blue.
+fn records(n: usize) -> Vec<u8> {
+    let pixel = |class: usize, at: usize| {
+        if at / 1024 == 2 * class { 200 + (at % 40) as u8 } else { (at % 50) as u8 }
+    };
+    let record = |class: usize| std::iter::once(class as u8).chain((0..3072).map(move |at| pixel(class, at)));
+    (0..n).flat_map(|at| record(at % 2)).collect()
+}
+
+#[test]
+fn a_classifier_of_cifar_is_trained_with_every_variation_and_scored() {
+    let bench = Bench::new();
+    bench.write("recipe.toml", IMAGES);
+    let folder = bench.path().join("cifar");
+    std::fs::create_dir(&folder).unwrap();
+    (1..=5).for_each(|batch| {
+        std::fs::write(folder.join(format!("data_batch_{batch}.bin")), records(20)).unwrap()
+    });
+    std::fs::write(folder.join("test_batch.bin"), records(10)).unwrap();
+    std::fs::write(folder.join("batches.meta.txt"), "red\nblue\n").unwrap();
+    bench.relin(&TRAIN).exits(0);
+    let scored = bench.relin(&["eval", "run", "--data", "cifar", "--json"]).exits(0).json().remove(0);
+    assert_eq!((scored["split"].as_str(), scored["examples"].as_u64()), (Some("test"), Some(10)));
+    assert_eq!(scored["classes"][1]["label"], "blue");
+    assert!(scored["accuracy"].as_f64().unwrap() > 0.9, "{scored}");
+    let recipe = std::fs::read_to_string(bench.path().join("run/recipe.toml")).unwrap();
+    for key in ["image_mean", "image_std", "num_channels = 3"] {
+        assert!(recipe.contains(key), "no {key} in\n{recipe}");
+    }
+    bench.relin(&["eval", "run", "--split", "training"]).exits(0);
+    bench.relin(&TRAIN).exits(0);
+    std::fs::write(folder.join("test_batch.bin"), &records(1)[..99]).unwrap();
+    let broken = bench.relin(&["eval", "run", "--data", "cifar"]).exits(1);
+    broken.complains(&["test_batch.bin", "records of 3073 bytes", "found 99"]);
 }

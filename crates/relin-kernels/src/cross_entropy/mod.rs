@@ -1,9 +1,11 @@
-//! Cross entropy of integer targets: from logits, or fused with the matrix product that makes them.
+//! Cross entropy: of integer targets, from logits or fused with the matrix product that makes them; and of distributions.
 
 mod fused;
 mod logits;
+mod soft;
 
 pub use fused::Head;
+pub use soft::soft_cross_entropy;
 
 /// `−log softmax(logits)[target]`, averaged over the targets that are not ignored (0 if all are).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

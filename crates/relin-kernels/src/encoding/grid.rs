@@ -10,6 +10,7 @@
 //! # Reference
 //! Slices: `MdLrpe` of Doraemonzzz/vector-quantize; sums: OpenNLPLab/im, `models/helpers/lrpe.py`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,24 @@ impl<R: Real> Grid<R> {
         coordinates
     }
 
+    /// One of the [`coordinates`](Self::coordinates) of consecutive cells.
+    fn coordinates_of(&self, axis: usize, position: i64, out: &mut [i64]) {
+        if self.axes.len() < self.shape.len() {
+            return (position..).zip(out).for_each(|(cell, out)| *out = self.coordinates(cell)[axis]);
+        }
+        let step = self.shape[axis + 1..].iter().product::<usize>() as i64;
+        let cells = self.shape[axis] as i64;
+        let wrapped = |cell: i64| if axis == 0 { cell } else { cell.rem_euclid(cells) };
+        let (mut within, mut coordinate) = (position.rem_euclid(step), wrapped(position.div_euclid(step)));
+        for out in out {
+            *out = coordinate;
+            within += 1;
+            if within == step {
+                (within, coordinate) = (0, wrapped(coordinate + 1));
+            }
+        }
+    }
+
     /// Each axis with its slice of the flat parameters.
     fn parts<'a, T>(
         &'a self,
@@ -201,81 +220,55 @@ struct BoundGrid<R: Real> {
     encoders: Vec<(Box<dyn Encoder<R>>, usize)>,
 }
 
-/// Rows that follow each other along one axis, and where their slices lie in rows of features and of encoded features.
-struct Run {
-    /// Of the first row.
-    coordinate: i64,
-    /// The rows of the call: `first`, `first + step`, ….
-    first: usize,
-    step: usize,
-    count: usize,
-    x: std::ops::Range<usize>,
-    out: std::ops::Range<usize>,
-    params: std::ops::Range<usize>,
-}
-
-impl Run {
-    fn rows(&self) -> impl Iterator<Item = usize> {
-        (self.first..).step_by(self.step).take(self.count)
-    }
-
-    /// The slices `within` of the run's rows, end to end, in the room of `buffer`.
-    fn gather<'b, R: Copy>(
-        &self,
-        rows: &[R],
-        width: usize,
-        within: &std::ops::Range<usize>,
-        buffer: &'b mut Vec<R>,
-    ) -> &'b [R] {
-        buffer.clear();
-        self.rows().for_each(|row| buffer.extend_from_slice(&rows[row * width..][within.clone()]));
-        buffer
-    }
-
-    /// The reverse of [`gather`](Self::gather).
-    fn scatter<R: Copy>(&self, run: &[R], rows: &mut [R], width: usize, within: &std::ops::Range<usize>) {
-        for (row, run) in self.rows().zip(run.chunks(within.len())) {
-            rows[row * width..][within.clone()].copy_from_slice(run);
-        }
-    }
+/// One axis of a call: its encoder, the coordinates of the rows, and where its slices lie.
+struct Axis<'a, R: Real> {
+    encoder: &'a dyn Encoder<R>,
+    coordinates: &'a [i64],
+    x: Range<usize>,
+    out: Range<usize>,
+    params: Range<usize>,
 }
 
 impl<R: Real> BoundGrid<R> {
-    /// Every row once for every encoder, in runs of consecutive coordinates: an encoder's work is by the call, too.
-    fn for_each_run(&self, position: i64, rows: usize, mut run: impl FnMut(&dyn Encoder<R>, Run)) {
+    /// All rows once for every encoder.
+    fn for_each_axis(&self, position: i64, rows: usize, mut run: impl FnMut(Axis<'_, R>)) {
         let grid = &self.grid;
+        let mut coordinates = vec![0; rows];
         let (mut x, mut out, mut params) = (0, 0, 0);
         for (at, (axis, (encoder, len))) in grid.axes.iter().zip(&self.encoders).enumerate() {
+            grid.coordinates_of(at, position, &mut coordinates);
             let ends = (x + axis.key_dim(), out + axis.encoded_dim(), params + len);
-            // The sum of all coordinates grows along the last axis.
-            let along = if grid.axes.len() < grid.shape.len() { grid.shape.len() - 1 } else { at };
-            let step: usize = grid.shape[along + 1..].iter().product();
-            let cells = if along == 0 { i64::MAX } else { grid.shape[along] as i64 };
-            for first in 0..rows {
-                let cell = (position + first as i64).div_euclid(step as i64).rem_euclid(cells);
-                if first >= step && (along == 0 || cell > 0) {
-                    continue;
-                }
-                let left = (rows - first).div_ceil(step);
-                let count = if along == 0 { left } else { left.min((cells - cell) as usize) };
-                let coordinate = grid.coordinates(position + first as i64)[at];
-                let (x, out, params) = (x..ends.0, out..ends.1, params..ends.2);
-                run(&**encoder, Run { coordinate, first, step, count, x, out, params });
-            }
+            let (x_at, out_at, params_at) = (x..ends.0, out..ends.1, params..ends.2);
+            let (encoder, coordinates) = (&**encoder, &coordinates[..]);
+            run(Axis { encoder, coordinates, x: x_at, out: out_at, params: params_at });
             (x, out, params) = ends;
         }
+    }
+}
+
+/// The slices `within` of rows of `width`, end to end, in the room of `buffer`.
+fn gather<'b, R: Copy>(rows: &[R], width: usize, within: &Range<usize>, buffer: &'b mut Vec<R>) -> &'b [R] {
+    buffer.clear();
+    rows.chunks_exact(width).for_each(|row| buffer.extend_from_slice(&row[within.clone()]));
+    buffer
+}
+
+/// The reverse of [`gather`].
+fn scatter<R: Copy>(slices: &[R], rows: &mut [R], width: usize, within: &Range<usize>) {
+    for (row, slice) in rows.chunks_exact_mut(width).zip(slices.chunks_exact(within.len())) {
+        row[within.clone()].copy_from_slice(slice);
     }
 }
 
 impl<R: Real> Encoder<R> for BoundGrid<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
         let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
-        let (mut of_x, mut encoded) = (Vec::new(), Vec::new());
-        self.for_each_run(position, x.len() / k, |encoder, run| {
-            let x = run.gather(x, k, &run.x, &mut of_x);
-            encoded.resize(run.count * run.out.len(), R::ZERO);
-            encoder.encode(side, head, run.coordinate, x, &mut encoded);
-            run.scatter(&encoded, out, width, &run.out);
+        let (mut of_x, mut encoded) = (Vec::with_capacity(x.len()), Vec::with_capacity(out.len()));
+        self.for_each_axis(position, x.len() / k, |axis| {
+            let x = gather(x, k, &axis.x, &mut of_x);
+            encoded.resize(axis.coordinates.len() * axis.out.len(), R::ZERO);
+            axis.encoder.encode_at(side, head, axis.coordinates, x, &mut encoded);
+            scatter(&encoded, out, width, &axis.out);
         });
     }
 
@@ -292,15 +285,15 @@ impl<R: Real> Encoder<R> for BoundGrid<R> {
     ) {
         let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
         let (mut buffers, mut d) = ([const { Vec::new() }; 3], Vec::new());
-        self.for_each_run(position, x.len() / k, |encoder, run| {
+        self.for_each_axis(position, x.len() / k, |axis| {
             let [of_x, of_encoded, of_d_out] = &mut buffers;
-            let x = run.gather(x, k, &run.x, of_x);
-            let encoded = run.gather(encoded, width, &run.out, of_encoded);
-            let d_out = run.gather(d_out, width, &run.out, of_d_out);
+            let x = gather(x, k, &axis.x, of_x);
+            let encoded = gather(encoded, width, &axis.out, of_encoded);
+            let d_out = gather(d_out, width, &axis.out, of_d_out);
             d.resize(x.len(), R::ZERO);
-            let d_params = &mut d_params[run.params.clone()];
-            encoder.vjp(side, head, run.coordinate, x, encoded, d_out, &mut d, d_params);
-            run.scatter(&d, d_x, k, &run.x);
+            let d_params = &mut d_params[axis.params.clone()];
+            axis.encoder.vjp_at(side, head, axis.coordinates, x, encoded, d_out, &mut d, d_params);
+            scatter(&d, d_x, k, &axis.x);
         });
     }
 }

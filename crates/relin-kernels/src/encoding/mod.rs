@@ -27,6 +27,7 @@ pub mod spe;
 pub mod xpos;
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -228,6 +229,18 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// - `out`: `[n, K']`, overwritten
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]);
 
+    /// Encodes rows at any positions: `out_i = M_{positions_i} x_i`. For encodings to do better than run by run.
+    ///
+    /// # Shapes
+    /// As [`encode`](Self::encode).
+    fn encode_at(&self, side: Side, head: usize, positions: &[i64], x: &[R], out: &mut [R]) {
+        let [k, width] = [x.len(), out.len()].map(|len| len / positions.len().max(1));
+        for (rows, first) in runs(positions.len(), |i| positions[i]) {
+            let [x_at, out_at] = [k, width].map(|width| rows.start * width..rows.end * width);
+            self.encode(side, head, first, &x[x_at], &mut out[out_at]);
+        }
+    }
+
     /// Encodes one token: the query's and the key's row of every head, `out_h = M_position x_h`.
     ///
     /// # Shapes
@@ -276,6 +289,38 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         d_x: &mut [R],
         d_params: &mut [f64],
     );
+
+    /// [`vjp`](Self::vjp) of [`encode_at`](Self::encode_at).
+    fn vjp_at(
+        &self,
+        side: Side,
+        head: usize,
+        positions: &[i64],
+        x: &[R],
+        encoded: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        let [k, width] = [x.len(), d_out.len()].map(|len| len / positions.len().max(1));
+        for (rows, first) in runs(positions.len(), |i| positions[i]) {
+            let [x_at, out_at] = [k, width].map(|width| rows.start * width..rows.end * width);
+            let (encoded, d_out) = (&encoded[out_at.clone()], &d_out[out_at]);
+            self.vjp(side, head, first, &x[x_at.clone()], encoded, d_out, &mut d_x[x_at], d_params);
+        }
+    }
+}
+
+/// Rows whose positions follow each other, and the position of the first of them.
+pub(crate) fn runs(rows: usize, at: impl Fn(usize) -> i64) -> impl Iterator<Item = (Range<usize>, i64)> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let start = next;
+        let first = (start < rows).then(|| at(start))?;
+        let follows = |row: &usize| at(*row) == first + (*row - start) as i64;
+        next = start + (start..rows).take_while(follows).count();
+        Some((start..next, first))
+    })
 }
 
 /// Which encoding, as a recipe or a checkpoint states it.

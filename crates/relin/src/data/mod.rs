@@ -22,8 +22,8 @@ pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;
 pub use labelled::{
-    Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Skipped, Texts, UNLABELLED,
-    batch_indices, hold_out,
+    Augment, Examples, GREY_VALUES, ImageSize, ImageSplit, Images, Input, Labelled, LabelledImages,
+    LabelledTexts, RandAugment, Second, Skipped, Texts, UNLABELLED, batch_indices, hold_out,
 };
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::EvalError;
 use crate::data::{
-    DataError, Labelled, LabelledImages, LabelledTexts, ListOps, Part, Pathfinder, Texts, UNLABELLED,
-    hold_out,
+    DataError, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts, ListOps, Part, Pathfinder, Texts,
+    UNLABELLED,
 };
 use crate::hub::{Loaded, load_network, load_tokenizer};
 use crate::model::Classifier;
 use crate::recipe::{Recipe, Task};
 use crate::runlog::write_atomic;
-use crate::tasks::classification::{images, texts};
+use crate::tasks::classification::{image_folder, images, labelled, texts};
 use crate::tasks::{ClassScores, classify};
 
 /// What to score a classifier on.
@@ -138,19 +138,16 @@ fn image_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Label
     }
     let usual = if options.data.is_some() { "test" } else { "validation" };
     let split = options.split.clone().unwrap_or_else(|| usual.into());
-    let part = |held_out: bool| -> Result<LabelledImages, DataError> {
-        let all = images(&recipe, "train")?;
-        let name = recipe.data.source.0.join(", ");
-        let (kept, held) = hold_out(all.len(), recipe.data.validation, recipe.train.seed, &name)?;
-        Ok(all.subset(if held_out { &held } else { &kept }))
-    };
-    let examples = match split.as_str() {
-        "test" => images(&recipe, "t10k")?,
-        "validation" => part(true)?,
-        "training" => part(false)?,
+    let images = match split.as_str() {
+        "test" => Images::open(image_folder(&recipe)?, ImageSplit::Test, &recipe.data)?,
+        "validation" => images(&recipe)?.1,
+        "training" => images(&recipe)?.0,
         _ => return Err(EvalError::Split { found: split, known: "`training`, `validation` and `test`" }),
     };
-    Ok((split, examples))
+    let name = recipe.data.source.0.join(", ");
+    let classes = recipe.model.labels.clone().unwrap_or_default();
+    let images = images.suited_to(&name, &classes, recipe.model.num_channels.unwrap_or(1))?;
+    Ok((split, labelled(&recipe, images)?))
 }
 
 /// A part of examples that are made, or all of those at another place.

@@ -106,7 +106,7 @@ impl Classifier {
     fn pool(&self, hidden: Tensor<3>, examples: &Examples) -> Tensor<2> {
         let pooled = match &self.cls {
             Some(_) => first(hidden),
-            None => mean(hidden, examples),
+            None => ops::mean(hidden, examples.lengths.clone()),
         };
         match &self.pair {
             Some(head) => {
@@ -124,16 +124,18 @@ fn first(hidden: Tensor<3>) -> Tensor<2> {
     hidden.slice([0..rows, 0..1, 0..width]).reshape([rows, width])
 }
 
-/// The mean over the tokens of each sequence, `[S, T, D]` to `[S, D]`; padding does not count.
-fn mean(hidden: Tensor<3>, examples: &Examples) -> Tensor<2> {
-    let [rows, time, width] = hidden.dims();
-    let weight = |at: usize| {
-        let len = examples.lengths[at / time];
-        if at % time < len { 1.0 / len as f32 } else { 0.0 }
-    };
-    let weights: Vec<f32> = (0..rows * time).map(weight).collect();
-    let weights = Tensor::<3>::from_data(TensorData::new(weights, [rows, 1, time]), &hidden.device());
-    weights.matmul(hidden).reshape([rows, width])
+/// `(1 − ε)((1 − w) e_label + w e_second) + ε/classes` for each example, with w the share of its second class.
+fn soft_targets(examples: &Examples, classes: usize, smoothing: f32) -> Vec<f32> {
+    let mut targets = vec![smoothing / classes as f32; examples.labels.len() * classes];
+    for (row, (targets, &label)) in targets.chunks_mut(classes).zip(&examples.labels).enumerate() {
+        let second = examples.second.as_ref().map(|second| second[row]);
+        let weight = second.map_or(0.0, |second| second.weight);
+        targets[label as usize] += (1.0 - smoothing) * (1.0 - weight);
+        if let Some(second) = second {
+            targets[second.label as usize] += (1.0 - smoothing) * weight;
+        }
+    }
+    targets
 }
 
 impl Network for Classifier {
@@ -143,8 +145,12 @@ impl Network for Classifier {
 
     fn loss(&self, examples: &Examples, options: LossOptions) -> Loss {
         self.model.loss(self.embed(examples), &self.whole(examples), options, |hidden| {
-            let pooled = self.pool(hidden, examples);
-            ops::cross_entropy(pooled, self.score.weight.val(), examples.labels.clone())
+            let (pooled, weight) = (self.pool(hidden, examples), self.score.weight.val());
+            if examples.second.is_none() && options.label_smoothing == 0.0 {
+                return ops::cross_entropy(pooled, weight, examples.labels.clone());
+            }
+            let targets = soft_targets(examples, self.classes(), options.label_smoothing as f32);
+            ops::soft_cross_entropy(pooled.matmul(weight.transpose()), targets)
         })
     }
 
@@ -155,5 +161,27 @@ impl Network for Classifier {
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
         self.model.encoding_parameters()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Second;
+
+    #[test]
+    fn targets_are_shared_among_classes() {
+        let second = Some(vec![Second { label: 0, weight: 0.25 }, Second { label: 1, weight: 0.5 }]);
+        let examples = Examples {
+            input: Input::Tokens(Vec::new()),
+            length: 0,
+            lengths: vec![],
+            labels: vec![2, 1],
+            second,
+        };
+        assert_eq!(soft_targets(&examples, 4, 0.0), [0.25, 0.0, 0.75, 0.0, 0.0, 1.0, 0.0, 0.0]);
+        let smooth = soft_targets(&examples, 4, 0.2);
+        let expected = [0.25, 0.05, 0.65, 0.05, 0.05, 0.85, 0.05, 0.05];
+        assert!(smooth.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{smooth:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod causal_lm;
 mod classifier;
+mod dropper;
 mod initialize;
 mod masked_lm;
 mod network;

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Gradients, Tensor};
-use relin_kernels::dropout::Dropout;
 use relin_kernels::encoding::{EncodingError, Parameter};
 use relin_kernels::norm::NormKind;
 use relin_kernels::rng::Rng;
 
+use super::dropper::Dropper;
 use crate::nn::{
     Attention, AttentionConfig, Embedding, EmbeddingConfig, FeedForward, FeedForwardConfig, Kind, Norm,
     NormConfig, linear_parameters, sinusoidal,
@@ -64,6 +64,10 @@ struct Block {
 pub struct LossOptions {
     /// Probability of dropping an activation.
     pub dropout: f64,
+    /// Probability of dropping a sublayer of the last block for a sequence; earlier blocks drop less, the first none.
+    pub drop_path: f64,
+    /// ε: targets are `1 − ε` of the label and `ε` of all classes alike (classifiers).
+    pub label_smoothing: f64,
     /// Generator of the dropout masks of this step.
     pub rng: Rng,
     /// Recompute each block in the backward pass instead of keeping its activations.
@@ -169,7 +173,7 @@ impl Trunk {
         options: LossOptions,
         head: impl Fn(Tensor<3>) -> Tensor<1>,
     ) -> Loss {
-        let mut dropper = Dropper::new(options);
+        let mut dropper = Dropper::new(options, self.layers.len());
         let embedded = dropper.apply(embedded);
         if options.checkpointing {
             return self.loss_with_checkpoints(embedded, mask, options, dropper, head);
@@ -351,45 +355,14 @@ fn block(
 impl Block {
     fn forward(&self, x: Tensor<3>, mask: OwnedMask, dropper: &mut Dropper) -> Tensor<3> {
         let (first, second) = (&self.input_layernorm, &self.post_attention_layernorm);
+        dropper.enter_block();
         if dropper.is_idle() {
             let x = self.self_attn.forward_normed(Some(first), x.clone(), mask, Some(x));
             return self.mlp.forward_normed(second, x, true);
         }
         let attended = self.self_attn.forward_normed(Some(first), x.clone(), mask, None);
-        let x = x + dropper.apply(attended);
+        let x = x + dropper.apply_to_sublayer(attended);
         let fed = self.mlp.forward_normed(second, x.clone(), false);
-        x + dropper.apply(fed)
-    }
-}
-
-/// Drops activations at one site after another, each with its own stream of the step's generator.
-#[derive(Clone, Copy, Debug)]
-struct Dropper {
-    p: f64,
-    rng: Rng,
-    site: u64,
-}
-
-impl Dropper {
-    fn new(options: LossOptions) -> Self {
-        Self { p: options.dropout, rng: options.rng, site: 0 }
-    }
-
-    fn none() -> Self {
-        Self { p: 0.0, rng: Rng::new(0, 0), site: 0 }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.p == 0.0
-    }
-
-    fn apply(&mut self, x: Tensor<3>) -> Tensor<3> {
-        if self.is_idle() {
-            return x;
-        }
-        self.site += 1;
-        let rng = Rng::new(self.rng.word(self.site), self.site);
-        let dropout = Dropout::new(self.p, rng).unwrap_or_else(|error| panic!("train.dropout: {error}"));
-        ops::dropout(dropout, x)
+        x + dropper.apply_to_sublayer(fed)
     }
 }

@@ -9,9 +9,12 @@ mod feed_forward;
 mod linear;
 mod linear_attention;
 mod mask;
+mod mean;
 mod norm;
 mod parameters;
+mod scale_rows;
 mod self_attention;
+mod soft_cross_entropy;
 mod softmax_attention;
 
 pub use bridge::{AnyTensor, Kernel, Operand, apply};
@@ -23,9 +26,12 @@ pub use feed_forward::{FeedForwardParameters, feed_forward};
 pub use linear::linear;
 pub use linear_attention::{AttentionState, linear_attention, linear_attention_with_state};
 pub use mask::OwnedMask;
+pub use mean::mean;
 pub use norm::norm;
 pub use parameters::{LinearParameters, NormParameters};
+pub use scale_rows::scale_rows;
 pub use self_attention::linear_self_attention;
+pub use soft_cross_entropy::soft_cross_entropy;
 pub use softmax_attention::softmax_attention;
 
 /// The elements of a tensor, row-major.

@@ -5,10 +5,10 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pooling, ProbeKind, Recipe, RecipeError, Task,
-    TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pixels, Pooling, ProbeKind, Recipe, RecipeError,
+    Task, TokenizerChoice, TrainConfig,
 };
-use crate::data::{PATHFINDER_SIZES, PathfinderConfig};
+use crate::data::{Augment, PATHFINDER_SIZES, PathfinderConfig, RandAugment};
 
 type Checked = Result<(), RecipeError>;
 
@@ -20,13 +20,8 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     pairs(recipe)?;
     listops(recipe)?;
     pathfinder(&recipe.data.pathfinder)?;
-    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
-    require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
-        (
-            "the pixels along a side of a patch",
-            recipe.model.patch_size.map_or("none".into(), |side| side.to_string()),
-        )
-    })?;
+    images(recipe)?;
+    targets(recipe)?;
     data(&recipe.data)?;
     train(&recipe.train)
 }
@@ -175,6 +170,43 @@ fn pathfinder(pathfinder: &PathfinderConfig) -> Checked {
     at_least_one("data.pathfinder.held_out", pathfinder.held_out)
 }
 
+fn images(recipe: &Recipe) -> Checked {
+    let (model, data) = (&recipe.model, &recipe.data);
+    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
+    let patches = images && model.pixels == Pixels::Patches;
+    require(!patches || model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
+        (
+            "the pixels along a side of a patch",
+            model.patch_size.map_or("none".into(), |side| side.to_string()),
+        )
+    })?;
+    let stated = model.image_mean.is_some() || model.image_std.is_some();
+    require(!stated || data.normalize, "data.normalize", || {
+        ("true beside `model.image_mean` and `model.image_std`, which it finds in the data", "false")
+    })?;
+    at_least_one("data.image_size", data.image_size.unwrap_or(1))?;
+    augment(&data.augment)
+}
+
+fn augment(augment: &Augment) -> Checked {
+    for (field, alpha) in [("data.augment.mixup", augment.mixup), ("data.augment.cutmix", augment.cutmix)] {
+        require((0.0..=1.0).contains(&alpha), field, || ("a number from 0 (never) to 1", alpha))?;
+    }
+    let Some(RandAugment { operations, magnitude }) = augment.rand_augment else { return Ok(()) };
+    at_least_one("data.augment.rand_augment.operations", operations)?;
+    require((0.0..=10.0).contains(&magnitude), "data.augment.rand_augment.magnitude", || {
+        ("a number from 0 to 10", magnitude)
+    })
+}
+
+/// Only a classifier has targets that can be smoothed.
+fn targets(recipe: &Recipe) -> Checked {
+    let smoothing = recipe.train.label_smoothing;
+    share("train.label_smoothing", smoothing)?;
+    let classifier = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe);
+    require(smoothing == 0.0 || classifier, "train.label_smoothing", || ("0, but for classifiers", smoothing))
+}
+
 fn bias(model: &ModelConfig) -> Checked {
     let Some(bias) = model.position.bias() else { return Ok(()) };
     let (position, head_dim) = (model.position.to_string(), model.head_dim());
@@ -223,6 +255,7 @@ fn train(train: &TrainConfig) -> Checked {
     share("train.beta1", train.beta1)?;
     share("train.beta2", train.beta2)?;
     share("train.dropout", train.dropout)?;
+    share("train.drop_path", train.drop_path)?;
     let floor = train.min_learning_rate_ratio;
     require((0.0..=1.0).contains(&floor), "train.min_learning_rate_ratio", || ("a number from 0 to 1", floor))
 }

@@ -49,6 +49,13 @@ pub struct DataConfig {
     pub augment: Augment,
     /// Share of the tokens that a masked language model has to tell (`masked-lm`).
     pub mask_share: f64,
+    /// Whether images are normalized by the mean and the deviation of each channel over the images trained on; else
+    /// 0 … 255 become −1 … 1.
+    pub normalize: bool,
+    /// Whether coloured images are made grey.
+    pub grayscale: bool,
+    /// Pixels along a side to which the images of a folder are resized.
+    pub image_size: Option<usize>,
     /// What a probe asks.
     pub probe: ProbeConfig,
     /// Which expressions are made.
@@ -75,6 +82,9 @@ impl Default for DataConfig {
             skip_bad_rows: false,
             augment: Augment::default(),
             mask_share: 0.15,
+            normalize: false,
+            grayscale: false,
+            image_size: None,
             probe: ProbeConfig::default(),
             listops: ListOpsConfig::default(),
             pathfinder: PathfinderConfig::default(),

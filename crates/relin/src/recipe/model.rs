@@ -32,6 +32,14 @@ pub struct ModelConfig {
     pub pair: Pair,
     /// Pixels along a side of a patch, for models of images.
     pub patch_size: Option<usize>,
+    /// How a model of images takes them.
+    pub pixels: Pixels,
+    /// 1 for grey images, 3 for coloured ones; taken from the data.
+    pub num_channels: Option<usize>,
+    /// Mean of each channel, 0 … 255 as 0 … 1; taken from the data by `data.normalize`.
+    pub image_mean: Option<Vec<f64>>,
+    /// Standard deviation of each channel.
+    pub image_std: Option<Vec<f64>>,
     /// Longest sequence that learned absolute positions know; the context if not given.
     pub max_position_embeddings: Option<usize>,
     /// Output projection = input embedding.
@@ -80,6 +88,10 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair: Pair::Joined,
             patch_size: None,
+            pixels: Pixels::Patches,
+            num_channels: None,
+            image_mean: None,
+            image_std: None,
             max_position_embeddings: None,
             tie_word_embeddings: true,
             hidden_act: Activation::Gelu,
@@ -109,7 +121,7 @@ impl ModelConfig {
 
     /// Numbers of one patch of an image.
     pub fn patch_dim(&self) -> Option<usize> {
-        self.patch_size.map(|side| side * side)
+        self.patch_size.map(|side| side * side * self.num_channels.unwrap_or(1))
     }
 
     /// Width of the feed-forward part.
@@ -179,6 +191,16 @@ pub enum Pair {
     Joined,
     /// Each by itself, by the same trunk.
     TwoTower,
+}
+
+/// How a model of images takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pixels {
+    /// In patches, projected.
+    Patches,
+    /// Grey values one by one, row by row, from a table of embeddings.
+    Tokens,
 }
 
 /// Shape of the feed-forward part.

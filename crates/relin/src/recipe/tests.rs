@@ -27,6 +27,9 @@ fn refuses(text: &str, sets: &[&str], words: &[&str]) {
     }
 }
 
+/// What [`Recipe::fingerprint`] gave for the default recipe before there were younger keys.
+const FINGERPRINT_OF_0_1: &str = "1a57cc72af78a715a820a5b662cb8e5f709bb86cc7c6672721c13e8314bb2a5e";
+
 #[test]
 fn an_empty_recipe_is_the_default_one() {
     assert_eq!(read("", &[]).unwrap(), Recipe::default());
@@ -387,6 +390,44 @@ fn fingerprints_tell_runs_apart_but_not_spellings_or_watching() {
     let mut resolved = Recipe::default();
     resolved.resolve(Some(256));
     assert_eq!(resolved.fingerprint(), base);
+}
+
+/// Runs begun by earlier versions can be gone on with.
+#[test]
+fn younger_keys_count_only_where_they_are_set() {
+    let print = |sets: &[&str]| read("", sets).unwrap().fingerprint();
+    let base = print(&[]);
+    assert_eq!(base, FINGERPRINT_OF_0_1);
+    for same in ["train.drop_path=0.0", "data.normalize=false", "data.augment.mixup=0.0"] {
+        assert_eq!(print(&[same]), base, "{same}");
+    }
+    for other in
+        ["train.drop_path=0.1", "data.normalize=true", "data.augment.mixup=0.5", "data.augment.shift=1"]
+    {
+        assert_ne!(print(&[other]), base, "{other}");
+    }
+}
+
+#[test]
+fn what_no_image_can_be_is_refused() {
+    let task = "task = \"image-classification\"";
+    refuses(task, &[], &["`model.patch_size`", "none"]);
+    read(task, &["model.pixels=tokens"]).unwrap();
+    let patches = "task = \"image-classification\"\n[model]\npatch_size = 4";
+    for (set, words) in [
+        ("data.augment.mixup=1.5", ["`data.augment.mixup`", "from 0 (never) to 1", "1.5"]),
+        ("data.augment.cutmix=-0.1", ["`data.augment.cutmix`", "to 1", "-0.1"]),
+        ("data.augment.rand_augment={ magnitude = 11 }", ["rand_augment.magnitude", "from 0 to 10", "11"]),
+        ("data.augment.rand_augment={ operations = 0 }", ["rand_augment.operations", "at least 1", "0"]),
+        ("data.augment={ turn = 1 }", ["data.augment", "turn", "shift"]),
+        ("data.image_size=0", ["`data.image_size`", "at least 1", "0"]),
+        ("model.image_mean=[0.5]", ["`data.normalize`", "model.image_mean", "false"]),
+        ("train.label_smoothing=1.0", ["`train.label_smoothing`", "from 0", "1"]),
+        ("train.drop_path=1.0", ["`train.drop_path`", "from 0", "1"]),
+    ] {
+        refuses(patches, &[set], &words);
+    }
+    refuses("", &["train.label_smoothing=0.1"], &["`train.label_smoothing`", "classifiers", "0.1"]);
 }
 
 #[test]

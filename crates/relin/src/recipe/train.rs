@@ -36,6 +36,10 @@ pub struct TrainConfig {
     pub grad_clip: f64,
     /// Share of activations dropped.
     pub dropout: f64,
+    /// Share of sequences for which a sublayer of the last block is left out; less in earlier blocks, none in the first.
+    pub drop_path: f64,
+    /// Share of a classifier's target that all classes have alike.
+    pub label_smoothing: f64,
     /// Recompute activations in the backward pass instead of keeping them.
     pub gradient_checkpointing: bool,
     /// Updates between evaluations; 0 = only at the end.
@@ -69,6 +73,8 @@ impl Default for TrainConfig {
             eps: 1e-8,
             grad_clip: 1.0,
             dropout: 0.0,
+            drop_path: 0.0,
+            label_smoothing: 0.0,
             gradient_checkpointing: false,
             eval_every: 100,
             eval_batches: 0,

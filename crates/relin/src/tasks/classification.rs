@@ -8,13 +8,13 @@ use relin_kernels::rng::Rng;
 use super::token_scores::argmax;
 use super::{ClassScores, Score, Task, former_tokenizer};
 use crate::data::{
-    DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, UNLABELLED,
-    batch_indices, hold_out,
+    DataError, Examples, GREY_VALUES, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts,
+    TextSource, Texts, UNLABELLED, batch_indices, hold_out,
 };
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{Classifier, ModelError};
 use crate::ops;
-use crate::recipe::Recipe;
+use crate::recipe::{Pixels, Recipe};
 use crate::runlog::RECIPE_FILE;
 use crate::tokenizer::{Tokenizer, TokenizerKind};
 use crate::train::TrainError;
@@ -87,29 +87,50 @@ fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<T
 
 impl Open for LabelledImages {
     fn open(recipe: &mut Recipe, _folder: &Path, _resuming: bool) -> Result<(Self, Self), TrainError> {
-        let all = images(recipe, "train")?;
-        recipe.model.labels = Some(all.classes());
-        recipe.resolve(None);
-        let (share, seed) = (recipe.data.validation, recipe.train.seed);
-        let (kept, held) = hold_out(all.len(), share, seed, &recipe.data.source.0.join(", "))?;
-        Ok((all.subset(&kept), all.subset(&held)))
+        let (training, validation) = images(recipe)?;
+        let model = &mut recipe.model;
+        model.labels = Some(training.classes().to_vec());
+        model.num_channels = Some(training.size().channels);
+        if recipe.data.normalize {
+            let (mean, deviation) = training.statistics();
+            (model.image_mean, model.image_std) = (Some(mean), Some(deviation));
+        }
+        let tokens = recipe.model.pixels == Pixels::Tokens;
+        recipe.resolve(tokens.then_some(GREY_VALUES));
+        Ok((labelled(recipe, training)?, labelled(recipe, validation)?))
     }
 }
 
-/// The images of one part of a recipe's folder.
-pub(crate) fn images(recipe: &Recipe, part: &str) -> Result<LabelledImages, DataError> {
-    let [folder] = &recipe.data.source.0[..] else {
-        let reason = format!("images come from one folder, not from {}", recipe.data.source.0.len());
-        return Err(DataError::Examples { name: "data.source".into(), reason });
-    };
-    let patch = recipe.model.patch_size.unwrap_or(0);
-    let images = LabelledImages::open_idx(Path::new(folder), part, patch, recipe.data.augment)?;
-    let (patches, context) = (images.patches(), recipe.data.context);
-    if patches > context {
-        let reason = format!("an image has {patches} patches, but data.context = {context}");
-        return Err(DataError::Examples { name: folder.clone(), reason });
+/// The images to train and to validate on: those that the folder keeps apart, or else a share of the former.
+pub(crate) fn images(recipe: &Recipe) -> Result<(Images, Images), DataError> {
+    let (folder, data) = (image_folder(recipe)?, &recipe.data);
+    let all = Images::open(folder, ImageSplit::Training, data)?;
+    if Images::has_validation(folder) {
+        let validation = Images::open(folder, ImageSplit::Validation, data)?;
+        let (name, channels) = (folder.display().to_string(), all.size().channels);
+        let validation = validation.suited_to(&name, all.classes(), channels)?;
+        return Ok((all, validation));
     }
-    Ok(images)
+    let name = data.source.0.join(", ");
+    let (kept, held) = hold_out(all.len(), data.validation, recipe.train.seed, &name)?;
+    Ok((all.subset(&kept), all.subset(&held)))
+}
+
+/// The one folder that images come from.
+pub(crate) fn image_folder(recipe: &Recipe) -> Result<&Path, DataError> {
+    match &recipe.data.source.0[..] {
+        [folder] => Ok(Path::new(folder)),
+        several => {
+            let reason = format!("images come from one folder, not from {}", several.len());
+            Err(DataError::Examples { name: "data.source".into(), reason })
+        }
+    }
+}
+
+/// Images as a recipe's model takes them.
+pub(crate) fn labelled(recipe: &Recipe, images: Images) -> Result<LabelledImages, DataError> {
+    let folder = image_folder(recipe)?;
+    LabelledImages::for_recipe(images, recipe, &folder.display().to_string())
 }
 
 impl<L: Open> Task for Classification<L> {

@@ -57,6 +57,8 @@ impl<M: Network> Learner<M> {
         for micro in 0..train.gradient_accumulation {
             let options = LossOptions {
                 dropout: train.dropout,
+                drop_path: train.drop_path,
+                label_smoothing: train.label_smoothing,
                 rng: Rng::new(train.seed, (step * train.gradient_accumulation + micro) as u64),
                 checkpointing: train.gradient_checkpointing,
                 step: step as u64,

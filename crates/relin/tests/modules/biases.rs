@@ -17,7 +17,14 @@ const SHAPE: [usize; 2] = [3, 40];
 
 fn loss_and_gradients(model: &CausalLm) -> (f64, Vec<Vec<f32>>) {
     let n = SHAPE[0] * SHAPE[1];
-    let options = LossOptions { dropout: 0.0, rng: Rng::new(0, 0), checkpointing: false, step: 0 };
+    let options = LossOptions {
+        dropout: 0.0,
+        drop_path: 0.0,
+        label_smoothing: 0.0,
+        rng: Rng::new(0, 0),
+        checkpointing: false,
+        step: 0,
+    };
     let mut loss = model.loss(&batch(tokens(1, n, VOCAB), tokens(2, n, VOCAB), SHAPE), options);
     (loss.value, gradients(model, &mut loss.gradients))
 }

@@ -54,7 +54,7 @@ fn ids_and_targets() -> (Vec<u32>, Vec<u32>) {
 }
 
 fn options(dropout: f64, checkpointing: bool) -> LossOptions {
-    LossOptions { dropout, rng: Rng::new(9, 4), checkpointing, step: 1 }
+    LossOptions { dropout, drop_path: 0.0, label_smoothing: 0.0, rng: Rng::new(9, 4), checkpointing, step: 1 }
 }
 
 fn loss_and_gradients(model: &CausalLm, options: LossOptions) -> (f64, Vec<Vec<f32>>) {
@@ -104,6 +104,22 @@ fn dropout_depends_on_its_generator_alone() {
     assert_eq!(with(Rng::new(9, 4)), with(Rng::new(9, 4)));
     assert_ne!(with(Rng::new(9, 4)).0, with(Rng::new(9, 5)).0);
     assert_ne!(with(Rng::new(9, 4)).0, loss_and_gradients(&model, options(0.0, false)).0);
+}
+
+/// Checkpoints drop the same sublayers again, and a rate of almost 1 leaves nothing of the last block.
+#[test]
+fn dropped_sublayers_depend_on_the_generator_alone() {
+    let model = trainable(&tiny("rope"), 1);
+    let with = |drop_path, checkpointing| {
+        loss_and_gradients(&model, LossOptions { drop_path, ..options(0.1, checkpointing) })
+    };
+    assert_eq!(with(0.5, false), with(0.5, true));
+    assert_ne!(with(0.5, false).0, with(0.0, false).0);
+    let (_, without) = with(1.0 - 1e-12, false);
+    assert!(
+        without.iter().any(|gradient| gradient.iter().all(|&g| g == 0.0)),
+        "the last block learns nothing"
+    );
 }
 
 #[test]

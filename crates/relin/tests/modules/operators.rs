@@ -333,3 +333,44 @@ fn other_precisions_are_refused_by_name() {
         assert!(read.contains("tensors here are f32"), "{read}");
     }
 }
+
+/// The mean of the tokens that count, against burn's own operators.
+#[test]
+fn means() {
+    let (x, dy) = (normals(1, 2 * 3 * 4), normals(2, 8));
+    let (x1, x2) = (leaf(&x, [2, 3, 4]), leaf(&x, [2, 3, 4]));
+    let found = ops::mean(x1.clone(), vec![3, 2]);
+    let second = x2.clone().slice([1..2, 0..2, 0..4]).mean_dim(1);
+    let expected =
+        Tensor::cat(vec![x2.clone().slice([0..1, 0..3, 0..4]).mean_dim(1), second], 0).reshape([2, 4]);
+    assert_close("means", &to_vec(found.clone().inner()), &wide(&to_vec(expected.clone().inner())), ROUNDING);
+    let (found, expected) = (pull_back(found, &dy), pull_back(expected, &dy));
+    assert_close("dx", &gradient(&x1, &found), &wide(&gradient(&x2, &expected)), ROUNDING);
+}
+
+#[test]
+fn rows_are_scaled_forward_and_backward() {
+    let (x, dy) = (normals(1, 12), normals(2, 12));
+    let x1 = leaf(&x, [3, 2, 2]);
+    let found = ops::scale_rows(x1.clone(), vec![0.0, 2.0, -1.0]);
+    let scaled = |x: &[f32]| -> Vec<f64> {
+        x.iter().enumerate().map(|(at, &x)| f64::from(x) * [0.0, 2.0, -1.0][at / 4]).collect()
+    };
+    assert_close("scaled", &to_vec(found.clone().inner()), &scaled(&x), ROUNDING);
+    let gradients = pull_back(found, &dy);
+    assert_close("dx", &gradient(&x1, &gradients), &scaled(&dy), ROUNDING);
+}
+
+/// `−Σ y log softmax(l)`, against burn's own operators.
+#[test]
+fn soft_targets() {
+    let logits = normals(1, 12);
+    let targets = [0.5, 0.25, 0.25, 0.0, 0.0, 1.0, 0.0, 0.0, 0.1, 0.2, 0.3, 0.4];
+    let (l1, l2) = (leaf(&logits, [3, 4]), leaf(&logits, [3, 4]));
+    let found = ops::soft_cross_entropy(l1.clone(), targets.to_vec());
+    let weights = plain(&targets, [3, 4]);
+    let expected = (burn::tensor::activation::log_softmax(l2.clone(), 1) * weights).sum().div_scalar(-3.0);
+    assert_close("loss", &to_vec(found.clone().inner()), &wide(&to_vec(expected.clone().inner())), ROUNDING);
+    let (found, expected) = (pull_back(found, &[0.5]), pull_back(expected, &[0.5]));
+    assert_close("dlogits", &gradient(&l1, &found), &wide(&gradient(&l2, &expected)), ROUNDING);
+}

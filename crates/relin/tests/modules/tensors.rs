@@ -65,7 +65,14 @@ fn loading_keeps_the_gradients() {
 
     let config = tiny("lrpe-type3");
     let run = |model: relin::model::CausalLm| {
-        let options = LossOptions { dropout: 0.0, rng: Rng::new(0, 0), checkpointing: false, step: 1 };
+        let options = LossOptions {
+            dropout: 0.0,
+            drop_path: 0.0,
+            label_smoothing: 0.0,
+            rng: Rng::new(0, 0),
+            checkpointing: false,
+            step: 1,
+        };
         let mut loss = model.loss(&batch(tokens(1, 12, VOCAB), tokens(2, 12, VOCAB), [1, 12]), options);
         (loss.value, gradients(&model, &mut loss.gradients))
     };

@@ -9,7 +9,7 @@ use crate::simd::dispatch;
 /// Positions of one table.
 const BLOCK: usize = 64;
 
-/// cos and sin of `t·θ_j` for consecutive t.
+/// cos and sin of `t·θ_j`.
 ///
 /// With `t = 64·b + i`, a row is the product of two rotations: by `64·b·θ`, computed for each block, and by `i·θ`, from
 /// a table. So it depends on t alone, not on where a call began, and costs no sine.
@@ -41,35 +41,40 @@ impl<R: Real> Angles<R> {
         Self { turns, table }
     }
 
-    /// Calls `row(i, cos, sin)` for the positions `first + i`, `i < rows`.
+    /// Calls `row(i, cos, sin)` for the positions `at(i)`, `i < rows`; cheapest where neighbours share a block.
     #[inline(always)]
-    pub fn for_each_row(&self, first: i64, rows: usize, mut row: impl FnMut(usize, &[R], &[R])) {
+    pub fn for_each_row(
+        &self,
+        at: impl Fn(usize) -> i64,
+        rows: usize,
+        mut row: impl FnMut(usize, &[R], &[R]),
+    ) {
         let n = self.turns.len();
+        if n == 0 {
+            return;
+        }
         let mut scratch = vec![R::ZERO; 4 * n];
-        let (start, at) = scratch.split_at_mut(2 * n);
-        let (cos, sin) = at.split_at_mut(n);
-        let mut i = 0;
-        while i < rows {
-            let position = first + i as i64;
-            let within = position.rem_euclid(BLOCK as i64) as usize;
-            rotations(&self.turns, (position - within as i64) as f64, start);
+        let (start, turned) = scratch.split_at_mut(2 * n);
+        let (cos, sin) = turned.split_at_mut(n);
+        let mut block = None;
+        for i in 0..rows {
+            let position = at(i);
+            let within = position.rem_euclid(BLOCK as i64);
+            let begin = position - within;
+            if block != Some(begin) {
+                rotations(&self.turns, begin as f64, start);
+                block = Some(begin);
+            }
+            // Slices of equal length, so that the loop needs no check of its own.
             let (start_cos, start_sin) = start.split_at(n);
-            let count = (BLOCK - within).min(rows - i);
-            for table in self.table[within * 2 * n..].chunks((2 * n).max(1)).take(count) {
-                // Slices of equal length, so that the loop needs no check of its own.
-                let (start_cos, start_sin) = (&start_cos[..n], &start_sin[..n]);
-                let (table_cos, table_sin) = (&table[..n], &table[n..][..n]);
-                let (cos, sin) = (&mut cos[..n], &mut sin[..n]);
-                for j in 0..n {
-                    cos[j] = start_cos[j] * table_cos[j] - start_sin[j] * table_sin[j];
-                    sin[j] = start_sin[j] * table_cos[j] + start_cos[j] * table_sin[j];
-                }
-                row(i, cos, sin);
-                i += 1;
+            let (table_cos, table_sin) = self.table[within as usize * 2 * n..][..2 * n].split_at(n);
+            let (cos, sin) = (&mut cos[..n], &mut sin[..n]);
+            let (start_sin, table_sin) = (&start_sin[..n], &table_sin[..n]);
+            for j in 0..n {
+                cos[j] = start_cos[j] * table_cos[j] - start_sin[j] * table_sin[j];
+                sin[j] = start_sin[j] * table_cos[j] + start_cos[j] * table_sin[j];
             }
-            if n == 0 {
-                return;
-            }
+            row(i, cos, sin);
         }
     }
 }
@@ -123,13 +128,17 @@ mod tests {
         let theta = [1.0, 0.75, 0.109375, 3.0517578125e-5];
         let angles = Angles::<f64>::new(&theta);
         for first in [0i64, 1_000_000, 1 << 40, -5] {
-            angles.for_each_row(first, 200, |i, cos, sin| {
-                for j in 0..theta.len() {
-                    let angle = (first + i as i64) as f64 * theta[j];
-                    assert!((cos[j] - angle.cos()).abs() < 1e-13, "cos at {first}+{i}");
-                    assert!((sin[j] - angle.sin()).abs() < 1e-13, "sin at {first}+{i}");
-                }
-            });
+            angles.for_each_row(
+                |i| first + i as i64,
+                200,
+                |i, cos, sin| {
+                    for j in 0..theta.len() {
+                        let angle = (first + i as i64) as f64 * theta[j];
+                        assert!((cos[j] - angle.cos()).abs() < 1e-13, "cos at {first}+{i}");
+                        assert!((sin[j] - angle.sin()).abs() < 1e-13, "sin at {first}+{i}");
+                    }
+                },
+            );
         }
     }
 
@@ -144,8 +153,12 @@ mod tests {
         let (sin_low, cos_low) = (position as f64 * (theta - high)).sin_cos();
         let (cos_sum, sin_sum) =
             (cos_high * cos_low - sin_high * sin_low, sin_high * cos_low + cos_high * sin_low);
-        Angles::<f64>::new(&[theta]).for_each_row(position, 1, |_, cos, sin| {
-            assert!((cos[0] - cos_sum).abs() < 1e-14 && (sin[0] - sin_sum).abs() < 1e-14);
-        });
+        Angles::<f64>::new(&[theta]).for_each_row(
+            |_| position,
+            1,
+            |_, cos, sin| {
+                assert!((cos[0] - cos_sum).abs() < 1e-14 && (sin[0] - sin_sum).abs() < 1e-14);
+            },
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Λ: the three one-parameter groups, acting on rows at consecutive positions.
+//! Λ: the three one-parameter groups, acting on rows.
 
 use super::angles::Angles;
 use super::config::Pairs;
 use super::cycles::Cycles;
+use crate::encoding::runs;
 use crate::real::Real;
 use crate::simd::dispatch;
 
@@ -26,12 +27,13 @@ pub(super) enum Turn {
     Back,
 }
 
-/// Turns pairs among the first `2·n` features of rows of `width` elements, `n` the number of angles.
+/// Turns pairs among the first `2·n` features of rows of `width` elements, row `i` at position `at(i)`, `n` the number
+/// of angles.
 pub(super) fn rotate<R: Real>(
     angles: &Angles<R>,
     pairs: Pairs,
     turn: Turn,
-    first: i64,
+    at: impl Fn(usize) -> i64,
     width: usize,
     rows: &mut [R],
 ) {
@@ -39,7 +41,7 @@ pub(super) fn rotate<R: Real>(
         #[inline(always)]
         || {
             angles.for_each_row(
-                first,
+                &at,
                 rows.len() / width,
                 #[inline(always)]
                 |i, cos, sin| rotate_row(pairs, turn, cos, sin, &mut rows[i * width..][..width]),
@@ -72,12 +74,17 @@ fn rotate_row<R: Real>(pairs: Pairs, turn: Turn, cos: &[R], sin: &[R], row: &mut
 }
 
 /// `x ↦ (x cos tθ, x sin tθ)` for the first `k` elements of rows of `2k`.
-pub(super) fn spread_phases<R: Real>(angles: &Angles<R>, first: i64, k: usize, rows: &mut [R]) {
+pub(super) fn spread_phases<R: Real>(
+    angles: &Angles<R>,
+    at: impl Fn(usize) -> i64,
+    k: usize,
+    rows: &mut [R],
+) {
     dispatch(
         #[inline(always)]
         || {
             angles.for_each_row(
-                first,
+                &at,
                 rows.len() / (2 * k),
                 #[inline(always)]
                 |i, cos, sin| spread_row(cos, sin, &mut rows[2 * k * i..][..2 * k]),
@@ -106,7 +113,7 @@ pub(super) fn turn_rows<'r, R: Real>(
         #[inline(always)]
         || {
             angles.for_each_row(
-                position,
+                |_| position,
                 1,
                 #[inline(always)]
                 |_, cos, sin| {
@@ -123,12 +130,18 @@ pub(super) fn turn_rows<'r, R: Real>(
 }
 
 /// The transpose of [`spread_phases`], from rows of `2k` to rows of `k`.
-pub(super) fn gather_phases<R: Real>(angles: &Angles<R>, first: i64, k: usize, d_out: &[R], d_x: &mut [R]) {
+pub(super) fn gather_phases<R: Real>(
+    angles: &Angles<R>,
+    at: impl Fn(usize) -> i64,
+    k: usize,
+    d_out: &[R],
+    d_x: &mut [R],
+) {
     dispatch(
         #[inline(always)]
         || {
             angles.for_each_row(
-                first,
+                &at,
                 d_x.len() / k,
                 #[inline(always)]
                 |i, cos, sin| {
@@ -152,7 +165,7 @@ const RUN: usize = 64;
 /// `d_out` are rows of `width`, of which the first `2·n` are pairs, n the number of angles.
 pub(super) fn theta_gradient<R: Real>(
     pairs: Pairs,
-    first: i64,
+    at: impl Fn(usize) -> i64,
     width: usize,
     encoded: &[R],
     d_out: &[R],
@@ -160,15 +173,17 @@ pub(super) fn theta_gradient<R: Real>(
 ) {
     let n = d_theta.len();
     let mut sums = vec![R::ZERO; 2 * n];
-    let mut position = first;
-    for (rows, d_rows) in encoded.chunks(RUN * width).zip(d_out.chunks(RUN * width)) {
+    let runs = encoded.chunks(RUN * width).zip(d_out.chunks(RUN * width)).enumerate();
+    for (run, (rows, d_rows)) in runs {
+        // Weights relative to the run's first position, so that they stay small.
+        let (from, first) = (run * RUN, at(run * RUN));
         sums.fill(R::ZERO);
         let (plain, weighted) = sums.split_at_mut(n);
         dispatch(
             #[inline(always)]
             || {
                 for (i, (row, d_row)) in rows.chunks(width).zip(d_rows.chunks(width)).enumerate() {
-                    let i = R::from_f64(i as f64);
+                    let i = R::from_f64((at(from + i) - first) as f64);
                     let (a, d_a) = (&row[..2 * n], &d_row[..2 * n]);
                     match pairs {
                         Pairs::Interleaved => {
@@ -193,14 +208,27 @@ pub(super) fn theta_gradient<R: Real>(
             },
         );
         for ((d, plain), weighted) in d_theta.iter_mut().zip(&*plain).zip(&*weighted) {
-            *d += position as f64 * plain.to_f64() + weighted.to_f64();
+            *d += first as f64 * plain.to_f64() + weighted.to_f64();
         }
-        position += RUN as i64;
     }
 }
 
-/// `out_i = x_{π^t(i)}` for rows of `k`.
-pub(super) fn permute<R: Real>(cycles: &Cycles, first: i64, k: usize, x: &[R], out: &mut [R]) {
+/// [`permute`] of rows at the positions `at(i)`, run by run.
+pub(super) fn permute_at<R: Real>(
+    cycles: &Cycles,
+    at: impl Fn(usize) -> i64,
+    k: usize,
+    x: &[R],
+    out: &mut [R],
+) {
+    for (rows, first) in runs(x.len() / k, at) {
+        let within = rows.start * k..rows.end * k;
+        permute(cycles, first, k, &x[within.clone()], &mut out[within]);
+    }
+}
+
+/// `out_i = x_{π^t(i)}` for rows of `k` at consecutive positions.
+fn permute<R: Real>(cycles: &Cycles, first: i64, k: usize, x: &[R], out: &mut [R]) {
     dispatch(
         #[inline(always)]
         || match k {
@@ -248,23 +276,31 @@ impl Lambda<f64> {
     pub(super) fn dense(&self, k: usize, lag: i64) -> (Vec<f64>, Vec<f64>) {
         let (mut re, mut im) = (vec![0.0; k * k], vec![0.0; k * k]);
         match self {
-            Self::Phase { angles } => angles.for_each_row(lag, 1, |_, cos, sin| {
-                for j in 0..k {
-                    (re[j * k + j], im[j * k + j]) = (cos[j], sin[j]);
-                }
-            }),
+            Self::Phase { angles } => angles.for_each_row(
+                |_| lag,
+                1,
+                |_, cos, sin| {
+                    for j in 0..k {
+                        (re[j * k + j], im[j * k + j]) = (cos[j], sin[j]);
+                    }
+                },
+            ),
             Self::Rotation { angles, pairs } => {
                 (0..k).for_each(|j| re[j * k + j] = 1.0);
-                angles.for_each_row(lag, 1, |_, cos, sin| {
-                    for j in 0..cos.len() {
-                        let (a, b) = match pairs {
-                            Pairs::Interleaved => (2 * j, 2 * j + 1),
-                            Pairs::Half => (j, j + cos.len()),
-                        };
-                        (re[a * k + a], re[b * k + b]) = (cos[j], cos[j]);
-                        (re[a * k + b], re[b * k + a]) = (-sin[j], sin[j]);
-                    }
-                });
+                angles.for_each_row(
+                    |_| lag,
+                    1,
+                    |_, cos, sin| {
+                        for j in 0..cos.len() {
+                            let (a, b) = match pairs {
+                                Pairs::Interleaved => (2 * j, 2 * j + 1),
+                                Pairs::Half => (j, j + cos.len()),
+                            };
+                            (re[a * k + a], re[b * k + b]) = (cos[j], cos[j]);
+                            (re[a * k + b], re[b * k + a]) = (-sin[j], sin[j]);
+                        }
+                    },
+                );
             }
             Self::Power { cycles, .. } => {
                 cycles.power(lag).iter().enumerate().for_each(|(i, &j)| re[i * k + j] = 1.0);

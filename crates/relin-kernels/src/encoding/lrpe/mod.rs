@@ -25,7 +25,7 @@ use crate::real::Real;
 use crate::rng::Rng;
 use angles::{Angles, geometric, linear};
 use lambda::{
-    Lambda, Turn, gather_phases, permute, permute_rows, rotate, spread_phases, theta_gradient, turn_rows,
+    Lambda, Turn, gather_phases, permute_at, permute_rows, rotate, spread_phases, theta_gradient, turn_rows,
 };
 
 /// Streams of the seed: what is drawn for P is independent of what is drawn for Λ.
@@ -295,33 +295,79 @@ impl<R: Real> BoundLrpe<R> {
     fn sharer(&self, head: usize) -> usize {
         if self.heads.len() == 1 { 0 } else { head }
     }
-}
 
-impl<R: Real> Encoder<R> for BoundLrpe<R> {
-    fn encode(&self, _side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
+    /// `out_i = M_{at(i)} x_i`.
+    fn encode_rows(&self, head: usize, at: impl Fn(usize) -> i64, x: &[R], out: &mut [R]) {
         let k = self.key_dim;
         let BoundHead { basis, lambda } = &self.heads[self.sharer(head)];
         match lambda {
             Lambda::Phase { angles } => {
                 basis.apply(k, x, 2 * k, out);
                 match self.complex {
-                    true => rotate(angles, Pairs::Half, Turn::Forward, position, 2 * k, out),
-                    false => spread_phases(angles, position, k, out),
+                    true => rotate(angles, Pairs::Half, Turn::Forward, at, 2 * k, out),
+                    false => spread_phases(angles, at, k, out),
                 }
             }
             Lambda::Rotation { angles, pairs } => {
                 basis.apply(k, x, k, out);
-                rotate(angles, *pairs, Turn::Forward, position, k, out);
+                rotate(angles, *pairs, Turn::Forward, at, k, out);
             }
             Lambda::Power { cycles, .. } if matches!(basis, basis::Bound::Identity) => {
-                permute(cycles, position, k, x, out);
+                permute_at(cycles, at, k, x, out);
             }
             Lambda::Power { cycles, .. } => {
                 let mut inner = vec![R::ZERO; x.len()];
                 basis.apply(k, x, k, &mut inner);
-                permute(cycles, position, k, &inner, out);
+                permute_at(cycles, at, k, &inner, out);
             }
         }
+    }
+
+    fn vjp_rows(
+        &self,
+        head: usize,
+        at: impl Fn(usize) -> i64,
+        x: &[R],
+        encoded: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        let k = self.key_dim;
+        let sharer = self.sharer(head);
+        let BoundHead { basis, lambda } = &self.heads[sharer];
+        let (d_thetas, d_vectors) = d_params.split_at_mut(self.theta_len);
+        if let Some(d_theta) = gradient_row(d_thetas, self.heads.len(), sharer) {
+            let (pairs, width) = match lambda {
+                Lambda::Rotation { pairs, .. } => (*pairs, k),
+                _ => (Pairs::Half, 2 * k),
+            };
+            theta_gradient(pairs, &at, width, encoded, d_out, d_theta);
+        }
+        match lambda {
+            Lambda::Phase { angles } if self.complex => {
+                let mut d_inner = d_out.to_vec();
+                rotate(angles, Pairs::Half, Turn::Back, at, 2 * k, &mut d_inner);
+                return basis.dense_vjp(k, &d_inner, d_x);
+            }
+            Lambda::Phase { angles } => gather_phases(angles, at, k, d_out, d_x),
+            Lambda::Rotation { angles, pairs } => {
+                d_x.copy_from_slice(d_out);
+                rotate(angles, *pairs, Turn::Back, at, k, d_x);
+            }
+            Lambda::Power { inverse, .. } => permute_at(inverse, at, k, d_out, d_x),
+        }
+        basis.vjp(k, x, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
+    }
+}
+
+impl<R: Real> Encoder<R> for BoundLrpe<R> {
+    fn encode(&self, _side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
+        self.encode_rows(head, |i| position + i as i64, x, out);
+    }
+
+    fn encode_at(&self, _side: Side, head: usize, positions: &[i64], x: &[R], out: &mut [R]) {
+        self.encode_rows(head, |i| positions[i], x, out);
     }
 
     /// Angles and powers are found once for both rows of a head, or of all heads that share them.
@@ -358,31 +404,21 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
         d_x: &mut [R],
         d_params: &mut [f64],
     ) {
-        let k = self.key_dim;
-        let sharer = self.sharer(head);
-        let BoundHead { basis, lambda } = &self.heads[sharer];
-        let (d_thetas, d_vectors) = d_params.split_at_mut(self.theta_len);
-        if let Some(d_theta) = gradient_row(d_thetas, self.heads.len(), sharer) {
-            let (pairs, width) = match lambda {
-                Lambda::Rotation { pairs, .. } => (*pairs, k),
-                _ => (Pairs::Half, 2 * k),
-            };
-            theta_gradient(pairs, position, width, encoded, d_out, d_theta);
-        }
-        match lambda {
-            Lambda::Phase { angles } if self.complex => {
-                let mut d_inner = d_out.to_vec();
-                rotate(angles, Pairs::Half, Turn::Back, position, 2 * k, &mut d_inner);
-                return basis.dense_vjp(k, &d_inner, d_x);
-            }
-            Lambda::Phase { angles } => gather_phases(angles, position, k, d_out, d_x),
-            Lambda::Rotation { angles, pairs } => {
-                d_x.copy_from_slice(d_out);
-                rotate(angles, *pairs, Turn::Back, position, k, d_x);
-            }
-            Lambda::Power { inverse, .. } => permute(inverse, position, k, d_out, d_x),
-        }
-        basis.vjp(k, x, d_x, gradient_row(d_vectors, self.heads.len(), sharer));
+        self.vjp_rows(head, |i| position + i as i64, x, encoded, d_out, d_x, d_params);
+    }
+
+    fn vjp_at(
+        &self,
+        _side: Side,
+        head: usize,
+        positions: &[i64],
+        x: &[R],
+        encoded: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        self.vjp_rows(head, |i| positions[i], x, encoded, d_out, d_x, d_params);
     }
 }
 

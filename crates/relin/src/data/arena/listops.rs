@@ -257,7 +257,7 @@ impl Labelled for ListOps {
             row.iter_mut().zip(self.expression(at)).for_each(|(id, &token)| *id = u32::from(token));
         }
         let labels = indices.iter().map(|&at| self.label(at)).collect();
-        Examples { input: Input::Tokens(ids), length, lengths, labels }
+        Examples { input: Input::Tokens(ids), length, lengths, labels, second: None }
     }
 }
 

@@ -144,7 +144,7 @@ impl Labelled for LabelledTexts {
             ids.resize(ids.len().next_multiple_of(length.max(1)), 0);
         }
         let labels = indices.iter().map(|&at| self.labels[at]).collect();
-        Examples { input: Input::Tokens(ids), length, lengths, labels }
+        Examples { input: Input::Tokens(ids), length, lengths, labels, second: None }
     }
 }
 

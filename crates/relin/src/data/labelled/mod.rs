@@ -8,10 +8,12 @@ mod skipped;
 mod table;
 mod texts;
 
+use std::cell::RefCell;
+
 use relin_kernels::rng::Rng;
 
 pub use encoded::LabelledTexts;
-pub use images::{Augment, LabelledImages};
+pub use images::{Augment, GREY_VALUES, ImageSize, ImageSplit, Images, LabelledImages, RandAugment};
 pub use skipped::Skipped;
 pub use texts::Texts;
 
@@ -32,6 +34,17 @@ pub struct Examples {
     pub lengths: Vec<usize>,
     /// Classes, one an example.
     pub labels: Vec<u32>,
+    /// Where examples are made of two, the other class of each.
+    pub second: Option<Vec<Second>>,
+}
+
+/// The other class of an example that was made of two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Second {
+    /// The class.
+    pub label: u32,
+    /// Its share of the target, from 0 to 1.
+    pub weight: f32,
 }
 
 /// What the model reads.
@@ -86,23 +99,36 @@ pub trait Labelled {
 }
 
 /// The stream of random numbers that orders examples.
-const ORDER: u64 = u64::from_le_bytes(*b"examples");
+const ORDER_STREAM: u64 = u64::from_le_bytes(*b"examples");
 /// That which chooses those to validate on.
 const HELD_OUT: u64 = u64::from_le_bytes(*b"held-out");
 
 /// The examples of a batch: every epoch takes each once, in an order of its own. A pure function of
 /// `(seed, number of the batch)`.
 pub fn batch_indices(len: usize, seed: u64, batch: u64, rows: usize) -> Vec<usize> {
-    let mut order: Option<(u64, Vec<usize>)> = None;
-    let mut index = |row: usize| {
-        let sample = batch * rows as u64 + row as u64;
-        let epoch = sample / len as u64;
-        if order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            order = Some((epoch, Rng::new(seed, ORDER ^ epoch << 16).permutation(len)));
-        }
-        order.as_ref().expect("just made").1[(sample % len as u64) as usize]
+    let first = batch * rows as u64;
+    let index = |sample: u64| {
+        with_order(len, seed, sample / len as u64, |order| order[(sample % len as u64) as usize])
     };
-    (0..rows).map(&mut index).collect()
+    (first..first + rows as u64).map(index).collect()
+}
+
+thread_local! {
+    /// The latest order and what it is a function of, since the next batch mostly needs the same one.
+    static ORDER: RefCell<(Epoch, Vec<usize>)> = const { RefCell::new(((0, 0, 0), Vec::new())) };
+}
+
+/// Number of examples, seed, and number of the epoch.
+type Epoch = (usize, u64, u64);
+
+fn with_order<T>(len: usize, seed: u64, epoch: u64, read: impl FnOnce(&[usize]) -> T) -> T {
+    ORDER.with_borrow_mut(|(of, order)| {
+        if *of != (len, seed, epoch) {
+            *order = Rng::new(seed, ORDER_STREAM ^ epoch << 16).permutation(len);
+            *of = (len, seed, epoch);
+        }
+        read(order)
+    })
 }
 
 /// A share of `len` examples, drawn by the seed, apart from the others: `(others, share)`, each in order.

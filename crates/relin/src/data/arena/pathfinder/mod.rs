@@ -11,7 +11,7 @@ use relin_kernels::rng::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Part;
-use crate::data::{DataError, Examples, Labelled, LabelledImages};
+use crate::data::{DataError, Examples, ImageSize, Images, Labelled, LabelledImages};
 use crate::recipe::Recipe;
 use contours::{Contours, Geometry};
 use drawing::Canvas;
@@ -125,7 +125,7 @@ impl PathfinderConfig {
 }
 
 /// Pictures in patches, and whether their marks are joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pathfinder(LabelledImages);
 
 impl Pathfinder {
@@ -169,15 +169,9 @@ impl Pathfinder {
         labels: Vec<u32>,
         recipe: &Recipe,
     ) -> Result<Self, DataError> {
-        let (patch, context) = (recipe.model.patch_size.unwrap_or(0), recipe.data.context);
-        let augment = recipe.data.augment;
-        let images = LabelledImages::from_pixels(name, pixels, (size, size), labels, patch, augment)?;
-        let patches = images.patches();
-        if patches > context {
-            let reason = format!("an image has {patches} patches, but data.context = {context}");
-            return Err(DataError::Examples { name: name.into(), reason });
-        }
-        Ok(Self(images))
+        let size = ImageSize { channels: 1, rows: size, columns: size };
+        let images = Images::of_pixels(pixels, size, labels, Self::classes());
+        Ok(Self(LabelledImages::for_recipe(images, recipe, name)?))
     }
 
     /// The names of the classes.
