@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relin::eval::{
-    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, evaluate, evaluate_classes,
-    evaluate_probe,
+    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, SequenceEvaluation,
+    SequenceOptions, evaluate, evaluate_classes, evaluate_probe, evaluate_sequences,
 };
 use relin::recipe::{Recipe, Task};
 use relin::runlog::RECIPE_FILE;
@@ -22,7 +22,8 @@ Examples:
   relin eval runs/quickstart
   relin eval runs/quickstart --lengths 128,512,2048 --json
   relin eval runs/quickstart --data other.txt
-  relin eval runs/mnist --split test --predictions mnist.tsv";
+  relin eval runs/mnist --split test --predictions mnist.tsv
+  relin eval runs/reversal --predictions reversal.tsv";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,7 +39,8 @@ pub struct EvalArgs {
     /// Context lengths, separated by commas [default: the length trained on]
     #[arg(long, value_name = "T,...", value_delimiter = ',')]
     lengths: Vec<NonZeroUsize>,
-    /// Write the class chosen for each example, with its probability, as a table (classifiers)
+    /// Write the class chosen or the target written for each example, with its probability, as a table (not language
+    /// models)
     #[arg(long, value_name = "FILE.tsv")]
     predictions: Option<PathBuf>,
 }
@@ -49,17 +51,36 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
         Task::CausalLm => language_model(args, &run, output),
         Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
         Task::Probe => probe(args, &run, output),
+        Task::SequenceToSequence => sequences(args, &run, output),
     }
 }
 
-fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    if let Some(length) = args.lengths.first() {
-        return Err(Failure::BadOption {
+fn refuse_lengths(args: &EvalArgs) -> Result<(), Failure> {
+    args.lengths.first().map_or(Ok(()), |length| {
+        Err(Failure::BadOption {
             option: "--lengths",
-            expected: "a language model: examples of a classifier have lengths of their own",
+            expected: "a language model: examples of other models have lengths of their own",
             found: length.to_string(),
-        });
-    }
+        })
+    })
+}
+
+fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    refuse_lengths(args)?;
+    let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
+    let evaluation = evaluate_sequences(run, &SequenceOptions { data, split, predictions })?;
+    let SequenceEvaluation { split, loss, accuracy, exact_match, bleu, examples, .. } = &evaluation;
+    let bleu = bleu.map_or(String::new(), |bleu| format!("BLEU {bleu:.2}  "));
+    let examples = grouped(*examples);
+    output.result(format!(
+        "{split}  loss {loss:.4}  accuracy {accuracy:.4}  exact match {exact_match:.4}  {bleu}({examples} examples)"
+    ));
+    output.event(&evaluation);
+    Ok(())
+}
+
+fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    refuse_lengths(args)?;
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
     let evaluation = evaluate_classes(run, &ClassOptions { data, split, predictions })?;
     output.result(classes_in_words(&evaluation));
@@ -118,7 +139,7 @@ fn language_model(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Fa
     if let Some(path) = &args.predictions {
         return Err(Failure::BadOption {
             option: "--predictions",
-            expected: "a classifier",
+            expected: "a classifier or an encoder-decoder",
             found: path.display().to_string(),
         });
     }

@@ -10,6 +10,7 @@ mod error;
 pub(crate) mod files;
 mod generators;
 mod labelled;
+mod parallel;
 mod pieces;
 mod source;
 mod store;
@@ -19,6 +20,9 @@ pub use corpus::Corpus;
 pub use error::DataError;
 pub use labelled::{
     Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Texts, batch_indices, hold_out,
+};
+pub use parallel::{
+    MADE_PAIRS, MadePairs, Marks, Padded, ParallelBatch, ParallelTexts, ParallelTokens, Part,
 };
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

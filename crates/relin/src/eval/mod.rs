@@ -1,7 +1,9 @@
 //! Scores of trained models: of language models here, of classifiers in [`evaluate_classes`].
 
+mod bleu;
 mod classes;
 mod probe;
+mod sequences;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,10 @@ use crate::model::CausalLm;
 use crate::ops;
 use crate::runlog::RunlogError;
 use crate::tokenizer::Tokenizer;
+pub use bleu::bleu;
 pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
 pub use probe::{ProbeEvaluation, evaluate_probe};
+pub use sequences::{SequenceEvaluation, SequenceOptions, evaluate_sequences};
 
 /// Sums over targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::model::{CausalLm, ModelError, Network, TensorError, load_tensors};
+use crate::data::Marks;
+use crate::model::{CausalLm, ModelError, Network, Seq2Seq, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -154,6 +155,28 @@ pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
     Ok(TrainedModel { config, model, tokenizer, recipe, hash })
 }
 
+/// An encoder-decoder with all that is needed to use it.
+#[derive(Debug)]
+pub struct TrainedSeq2Seq {
+    /// The network with its weights, without autodiff.
+    pub model: Seq2Seq,
+    /// Text to tokens and back; the marks are above its tokens.
+    pub tokenizer: Tokenizer,
+    /// How it was trained.
+    pub recipe: Recipe,
+}
+
+/// Loads a run's encoder-decoder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_seq2seq(folder: &Path, device: &Device) -> Result<TrainedSeq2Seq, HubError> {
+    let Loaded { config, model, recipe, .. } =
+        load_network(folder, |config| Seq2Seq::new(config, 0, device))?;
+    let tokenizer = load_tokenizer_below(folder, &config, Marks::COUNT)?;
+    Ok(TrainedSeq2Seq { model, tokenizer, recipe })
+}
+
 /// A network of any kind with what stands beside it in every run.
 #[derive(Debug)]
 pub struct Loaded<M> {
@@ -191,9 +214,14 @@ pub fn load_network<M: Network>(
 /// # Errors
 /// If it cannot be read, or has not as many tokens as the model.
 pub fn load_tokenizer(folder: &Path, config: &ModelConfig) -> Result<Tokenizer, HubError> {
+    load_tokenizer_below(folder, config, 0)
+}
+
+/// Loads the tokenizer of a model that has so many tokens above the tokenizer's.
+fn load_tokenizer_below(folder: &Path, config: &ModelConfig, marks: usize) -> Result<Tokenizer, HubError> {
     let path = folder.join(TOKENIZER_FILE);
     let tokenizer = Tokenizer::load(&path)?;
-    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size());
+    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size() + marks);
     if expected != found {
         return Err(HubError::Vocabulary { path, expected, found });
     }

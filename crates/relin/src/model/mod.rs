@@ -1,9 +1,14 @@
 //! Whole networks.
 
+mod block;
 mod causal_lm;
 mod classifier;
+mod dropper;
 mod initialize;
 mod network;
+mod pass;
+mod seq2seq;
+mod seq2seq_session;
 mod session;
 mod tensors;
 mod trunk;
@@ -11,6 +16,8 @@ mod trunk;
 pub use causal_lm::CausalLm;
 pub use classifier::Classifier;
 pub use network::Network;
+pub use seq2seq::Seq2Seq;
+pub use seq2seq_session::Seq2SeqSession;
 pub use session::{LayerMemory, Session};
 pub use tensors::{
     NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, load_tensors,

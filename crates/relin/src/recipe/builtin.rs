@@ -19,8 +19,10 @@ macro_rules! builtin {
 pub const BUILTIN: &[Builtin] = builtin![
     "lag-retrieval",
     "mnist",
+    "number-words",
     "quickstart",
     "reuters-r8",
+    "reversal",
     "tinyshakespeare-char",
     "wikitext103-paper"
 ];

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, LEAST_PROBE, ModelConfig, ProbeConfig, Recipe, RecipeError, Task,
-    TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, CrossPosition, DataConfig, LEAST_PROBE, ModelConfig, ProbeConfig, Recipe,
+    RecipeError, Task, TokenizerChoice, TrainConfig,
 };
 
 type Checked = Result<(), RecipeError>;
@@ -14,6 +14,7 @@ type Checked = Result<(), RecipeError>;
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
     masks(recipe)?;
+    sequences(recipe)?;
     probe(recipe)?;
     let images = recipe.task == Task::ImageClassification;
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
@@ -90,6 +91,35 @@ fn masks(recipe: &Recipe) -> Checked {
             &model.position,
         )
     })
+}
+
+/// A target and its source: neither order nor length ties them together, so no mask between them is causal.
+fn sequences(recipe: &Recipe) -> Checked {
+    let (model, data) = (&recipe.model, &recipe.data);
+    let paired = data.validation_source.is_none() || data.target_source.is_none();
+    require(paired || data.validation_target_source.is_some(), "data.validation_target_source", || {
+        ("targets beside `data.validation_source`, as `data.target_source` beside `data.source`", "none")
+    })?;
+    let CrossPosition::Own(position) = &model.cross_position else { return Ok(()) };
+    require(position.absolute().is_none(), "model.cross_position", || {
+        ("\"same\" or a relative encoding", position)
+    })?;
+    let as_if = Recipe {
+        task: Task::SequenceToSequence,
+        model: ModelConfig {
+            position: position.clone(),
+            cross_position: CrossPosition::Same,
+            ..model.clone()
+        },
+        ..recipe.clone()
+    };
+    let named = |error| match error {
+        RecipeError::BadValue { expected, found, .. } => {
+            RecipeError::BadValue { field: "model.cross_position", expected, found }
+        }
+        error => error,
+    };
+    positions(&as_if.model, data.context).and_then(|()| masks(&as_if)).map_err(named)
 }
 
 fn probe(recipe: &Recipe) -> Checked {

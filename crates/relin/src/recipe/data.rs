@@ -34,6 +34,12 @@ pub struct DataConfig {
     pub text_column: String,
     /// That which holds their classes.
     pub label_column: String,
+    /// That which holds the targets of a sequence-to-sequence task, whose sources are the texts.
+    pub target_column: String,
+    /// Files of targets, line by line beside those of `source`; `source` is then no table.
+    pub target_source: Option<Sources>,
+    /// The same beside `validation_source`.
+    pub validation_target_source: Option<Sources>,
     /// Rows after the header of a table that are no examples.
     pub skip_rows: usize,
     /// How training images vary.
@@ -73,6 +79,9 @@ impl Default for DataConfig {
             validation_source: None,
             text_column: "text".into(),
             label_column: "label".into(),
+            target_column: "target".into(),
+            target_source: None,
+            validation_target_source: None,
             skip_rows: 0,
             augment: Augment::default(),
             probe: ProbeConfig::default(),

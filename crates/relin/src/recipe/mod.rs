@@ -36,7 +36,7 @@ pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
 };
 pub use overrides::Override;
-pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
+pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
 
@@ -53,6 +53,8 @@ pub enum Task {
     ImageClassification,
     /// Which symbol was so many tokens ago: made sequences with exact answers.
     Probe,
+    /// A text from another text: translation and the like.
+    SequenceToSequence,
 }
 
 /// Everything that decides a training run.

@@ -40,7 +40,7 @@ impl Open for LabelledTexts {
         let path = folder.join(TOKENIZER_FILE);
         let tokenizer = match resuming {
             true => Tokenizer::load(&path)?,
-            false => train_tokenizer(recipe, &training, folder)?,
+            false => train_tokenizer(recipe, &training.joined(), folder)?,
         };
         tokenizer.save(&path)?;
         let labels = training.labels();
@@ -64,12 +64,16 @@ pub(crate) fn texts(recipe: &Recipe) -> Result<(Texts, Texts), DataError> {
 }
 
 /// On the texts that are trained on, and no others.
-fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<Tokenizer, TrainError> {
+pub(super) fn train_tokenizer(
+    recipe: &Recipe,
+    training: &str,
+    folder: &Path,
+) -> Result<Tokenizer, TrainError> {
     let cache = folder.join("cache");
     let path = cache.join("texts.txt");
     let io = |source| DataError::Io { action: "write", path: path.clone(), source };
     std::fs::create_dir_all(&cache).map_err(io)?;
-    std::fs::write(&path, training.joined()).map_err(io)?;
+    std::fs::write(&path, training).map_err(io)?;
     let source = TextSource::open(&path.to_string_lossy())?;
     Ok(Tokenizer::train(&recipe.data.tokenizer_kind(), &source)?)
 }

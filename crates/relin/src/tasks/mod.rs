@@ -4,6 +4,7 @@ mod class_scores;
 pub(crate) mod classification;
 mod language_model;
 mod probe;
+pub(crate) mod sequence_to_sequence;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ pub use class_scores::ClassScores;
 pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
 pub use probe::Probe;
+pub use sequence_to_sequence::{SequenceToSequence, TargetScores, score_targets};
 
 use crate::model::{ModelError, Network};
 use crate::recipe::Recipe;

@@ -15,7 +15,7 @@ use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
 use crate::model::{ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
-use crate::tasks::{Classification, LanguageModel, Probe, Task};
+use crate::tasks::{Classification, LanguageModel, Probe, SequenceToSequence, Task};
 use crate::tokenizer::TokenizerError;
 
 /// Why training ended without a result. What was saved before stays.
@@ -78,6 +78,7 @@ pub fn train(
     match recipe.task {
         recipe::Task::CausalLm => train_task::<LanguageModel>(recipe, out, resume, observer),
         recipe::Task::Probe => train_task::<Probe>(recipe, out, resume, observer),
+        recipe::Task::SequenceToSequence => train_task::<SequenceToSequence>(recipe, out, resume, observer),
         recipe::Task::TextClassification => {
             train_task::<Classification<LabelledTexts>>(recipe, out, resume, observer)
         }

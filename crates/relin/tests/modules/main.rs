@@ -7,6 +7,8 @@ mod linear_attention;
 mod operators;
 mod presets;
 mod probe;
+mod seq2seq;
+mod sequences;
 mod sessions;
 mod support;
 mod ten_steps;

@@ -1,7 +1,7 @@
 //! Labelled examples: texts in tables, images in files, and batches of either.
 
 mod images;
-mod table;
+pub(super) mod table;
 mod texts;
 
 use relin_kernels::rng::Rng;
