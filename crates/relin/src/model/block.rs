@@ -36,6 +36,14 @@ pub(super) struct Source {
     pub mask: OwnedMask,
 }
 
+impl Source {
+    /// The same for the next block. Behind the node of the graph that this makes, all later blocks' gradients of the source
+    /// are one sum: so each sum has two terms, whose order makes no difference, and checkpoints get the same bits.
+    pub fn handed_on(self) -> Self {
+        Self { hidden: self.hidden.mul_scalar(1.0), ..self }
+    }
+}
+
 /// A block that attends to its own sequence, and what its encoding has in common with the others.
 pub(super) fn block(
     config: &ModelConfig,
@@ -115,10 +123,9 @@ impl Block {
     /// `x + attention(norm x, source)`; `x` without a source.
     pub fn look(&self, x: Tensor<3>, source: Option<&Source>, dropper: &mut Dropper) -> Tensor<3> {
         let (Some(Cross { layernorm, attn }), Some(source)) = (&self.cross, source) else { return x };
-        // A node of the graph for each block, so that gradients of the source are summed block by block, as checkpoints
-        // sum them.
-        let hidden = source.hidden.clone().mul_scalar(1.0);
-        add(x, dropper, |x, residual| attn.forward_cross(layernorm, x, hidden, source.mask.clone(), residual))
+        // Keys' and values' gradients of the source meet in a node of the block's own.
+        let Source { hidden, mask } = source.clone().handed_on();
+        add(x, dropper, |x, residual| attn.forward_cross(layernorm, x, hidden, mask, residual))
     }
 }
 

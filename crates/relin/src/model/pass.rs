@@ -37,17 +37,21 @@ pub(super) struct Unwinding {
 }
 
 impl Unwinding {
-    /// Goes back into what made the first block's input.
-    pub fn through(&mut self, embedded: Tensor<3>) {
-        self.gradients.push(pull_back(embedded, self.flowing.clone()));
+    /// Goes back into what made inputs of first blocks, given their gradients.
+    pub fn through<const N: usize>(&mut self, embedded: [(Tensor<3>, Tensor<3>); N]) {
+        let products = embedded.map(|(x, flowing)| (x * flowing.autodiff()).sum());
+        let sum = products.into_iter().reduce(|a, b| a + b);
+        self.gradients.extend(sum.map(|sum| sum.backward()));
     }
 }
 
 impl Trunk {
     /// The hidden states after the final norm.
     pub fn run(&self, mut x: Tensor<3>, sight: Sight<'_>, dropper: &mut Dropper) -> Tensor<3> {
+        let mut source = sight.source.cloned();
         for block in self.blocks(sight.step) {
-            x = block.forward(x, sight.mask.clone(), sight.source, dropper);
+            x = block.forward(x, sight.mask.clone(), source.as_ref(), dropper);
+            source = source.map(Source::handed_on);
         }
         self.finish(x)
     }

@@ -105,6 +105,20 @@ impl Seq2Seq {
         side.add_positions(self.shared.forward(tokens.ids.clone(), shape), offset)
     }
 
+    /// [`embed`](Self::embed) of both sides of a batch by one node of the graph: the gradient of the table is then a sum of two,
+    /// that node's and the output projection's, in which no order can make a difference.
+    fn embed_both(&self, ParallelBatch { sources, inputs, .. }: &ParallelBatch) -> [Tensor<3>; 2] {
+        let both = self
+            .shared
+            .forward([&*sources.ids, &*inputs.ids].concat(), [1, sources.ids.len() + inputs.ids.len()]);
+        let [_, _, width] = both.dims();
+        let sides = [(&self.encoder, sources, 0), (&self.decoder, inputs, sources.ids.len())];
+        sides.map(|(side, tokens, first)| {
+            let own = both.clone().narrow(1, first, tokens.ids.len());
+            side.add_positions(own.reshape([tokens.lengths.len(), tokens.length, width]), 0)
+        })
+    }
+
     fn project(&self, hidden: Tensor<3>) -> Tensor<2> {
         let [batch, time, width] = hidden.dims();
         hidden.reshape([batch * time, width]).matmul(self.head().weight.val().transpose())
@@ -124,23 +138,24 @@ impl Seq2Seq {
         let ParallelBatch { sources, inputs, targets } = batch;
         let (over, own, step) = (whole(sources), causal(inputs), options.step);
         let mut dropper = Dropper::new(options);
-        let read = dropper.apply(self.embed(&self.encoder, sources, 0));
+        let [read, written] = self.embed_both(batch);
+        let read = dropper.apply(read);
         let reading = Sight { mask: &over, source: None, step };
         let encoded = self.encoder.keep(read.clone(), reading, &mut dropper);
         let hidden = self.encoder.valid().finish(encoded.last.clone());
         let source = Source { hidden, mask: beside(sources, inputs) };
-        let written = dropper.apply(self.embed(&self.decoder, inputs, 0));
+        let written = dropper.apply(written);
         let writing = Sight { mask: &own, source: Some(&source), step };
         let decoded = self.decoder.keep(written.clone(), writing, &mut dropper);
 
         let (loss, flowing) = self.decoder.above(&decoded, |hidden| self.cross_entropy(hidden, targets));
         let mut unwinding = Unwinding { flowing, source: None, gradients: loss.gradients };
         self.decoder.unwind(decoded, writing, &mut unwinding);
-        unwinding.through(written);
+        let into_decoder = unwinding.flowing;
         unwinding.flowing = unwinding.source.take().expect("every block of the decoder looks at the source");
         self.encoder.unwind_norm(&encoded, &mut unwinding);
         self.encoder.unwind(encoded, reading, &mut unwinding);
-        unwinding.through(read);
+        unwinding.through([(written, into_decoder), (read, unwinding.flowing.clone())]);
         Loss { value: loss.value, gradients: unwinding.gradients }
     }
 }
@@ -177,10 +192,11 @@ impl Network for Seq2Seq {
         let ParallelBatch { sources, inputs, targets } = batch;
         let (over, own, step) = (whole(sources), causal(inputs), options.step);
         let mut dropper = Dropper::new(options);
-        let read = dropper.apply(self.embed(&self.encoder, sources, 0));
+        let [read, written] = self.embed_both(batch);
+        let read = dropper.apply(read);
         let hidden = self.encoder.run(read, Sight { mask: &over, source: None, step }, &mut dropper);
         let source = Source { hidden, mask: beside(sources, inputs) };
-        let written = dropper.apply(self.embed(&self.decoder, inputs, 0));
+        let written = dropper.apply(written);
         let sight = Sight { mask: &own, source: Some(&source), step };
         let hidden = self.decoder.run(written, sight, &mut dropper);
         Loss::of(self.cross_entropy(hidden, targets))

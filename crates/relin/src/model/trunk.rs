@@ -182,7 +182,7 @@ impl Trunk {
         let (loss, flowing) = self.above(&kept, head);
         let mut unwinding = Unwinding { flowing, source: None, gradients: loss.gradients };
         self.unwind(kept, sight, &mut unwinding);
-        unwinding.through(embedded);
+        unwinding.through([(embedded, unwinding.flowing.clone())]);
         Loss { value: loss.value, gradients: unwinding.gradients }
     }
 
