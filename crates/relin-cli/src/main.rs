@@ -1,6 +1,7 @@
 //! The command line of relin: relative positional encodings for linear attention.
 
 mod args;
+mod chart_of_eval;
 mod chart_of_run;
 mod failure;
 mod interrupt;

@@ -7,7 +7,7 @@ use super::axis::Axis;
 use super::svg::{Frame, grid, labels, put};
 
 /// Colours on either side of zero.
-const LEVELS: usize = 8;
+pub(super) const LEVELS: usize = 8;
 /// Of the most negative number, zero, and the most positive one, on light and on dark pages.
 const LIGHT: [[u8; 3]; 3] = [[0x1d, 0x4f, 0x91], [0xf2, 0xf3, 0xf5], [0xb0, 0x3a, 0x06]];
 const DARK: [[u8; 3]; 3] = [[0x7c, 0xbc, 0xff], [0x22, 0x27, 0x2e], [0xff, 0xa6, 0x66]];

@@ -1,10 +1,12 @@
 //! Charts as SVG, readable on light and dark pages.
 
 mod axis;
+mod confusion;
 mod heat;
 mod sheet;
 mod svg;
 
+pub use confusion::Confusion;
 pub use heat::HeatMap;
 pub use sheet::{Panel, Sheet};
 
@@ -71,6 +73,8 @@ pub struct Chart {
     y_label: String,
     x_scale: Scale,
     y_scale: Scale,
+    /// Of the horizontal axis; round numbers if empty.
+    x_ticks: Vec<f64>,
     lines: Vec<Line>,
 }
 
@@ -82,6 +86,7 @@ impl Chart {
             y_label: y_label.into(),
             x_scale: Scale::Linear,
             y_scale: Scale::Linear,
+            x_ticks: Vec::new(),
             lines: Vec::new(),
         }
     }
@@ -101,6 +106,12 @@ impl Chart {
     /// The horizontal axis on a logarithmic scale; points at 0 or below are left out.
     pub fn log_x(mut self) -> Self {
         self.x_scale = Scale::Log;
+        self
+    }
+
+    /// Where the horizontal axis has its ticks, instead of at round numbers.
+    pub fn x_ticks(mut self, at: Vec<f64>) -> Self {
+        self.x_ticks = at;
         self
     }
 

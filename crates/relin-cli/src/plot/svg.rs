@@ -45,7 +45,10 @@ pub(super) fn render(chart: &Chart) -> String {
 pub(super) fn body(svg: &mut String, chart: &Chart, frame: Frame) {
     let points = || chart.lines.iter().flat_map(|line| line.points.iter());
     let (across, along) = ((frame.left + 8.0, frame.right - 8.0), (frame.bottom - 8.0, frame.top + 8.0));
-    let x = Axis::new(points().map(|point| point.0), chart.x_scale, across, 8);
+    let mut x = Axis::new(points().map(|point| point.0), chart.x_scale, across, 8);
+    if !chart.x_ticks.is_empty() {
+        x.ticks = chart.x_ticks.iter().map(|&at| (at, at.to_string())).collect();
+    }
     let y = Axis::new(points().map(|point| point.1), chart.y_scale, along, 6);
     labels(svg, frame, &chart.title, &chart.x_label, &chart.y_label);
     grid(svg, frame, &x, &y);

@@ -38,7 +38,7 @@ enum Action {
         /// File or folder to write to [default: $RELIN_DATA, else data]
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
-        /// Lines to write [default: 20000]
+        /// Lines, or pictures, to write [default: 20000]
         #[arg(long, value_name = "N")]
         lines: Option<u64>,
         /// How large the problems are: `relin data list` says what it means

@@ -9,12 +9,15 @@ use relin::eval::{
     SequenceOptions, evaluate, evaluate_classes, evaluate_probe, evaluate_sequences,
 };
 use relin::recipe::{Recipe, Task};
-use relin::runlog::RECIPE_FILE;
+use relin::runlog::{RECIPE_FILE, write_atomic};
+use serde::Serialize;
 
-use super::run_folder;
+use super::{check_skipping, run_folder};
 use crate::args::Globals;
+use crate::chart_of_eval::{accuracies, confusion, losses};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::plot::Chart;
 use crate::progress::grouped;
 
 const EXAMPLES: &str = "\
@@ -22,8 +25,13 @@ Examples:
   relin eval runs/quickstart
   relin eval runs/quickstart --lengths 128,512,2048 --json
   relin eval runs/quickstart --data other.txt
-  relin eval runs/mnist --split test --predictions mnist.tsv
+  relin eval runs/cola --data test.tsv --predictions cola.tsv --skip-bad-rows
+  relin eval runs/mnist --split test --predictions mnist.tsv --plot mnist.svg
   relin eval runs/reversal --predictions reversal.tsv";
+
+/// Names of the plots in a run's folder.
+const CONFUSION_FILE: &str = "confusion.svg";
+const LENGTHS_FILE: &str = "lengths.svg";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,14 +51,28 @@ pub struct EvalArgs {
     /// models)
     #[arg(long, value_name = "FILE.tsv")]
     predictions: Option<PathBuf>,
+    /// Pass over bad rows of a table, and list them (classifiers of texts)
+    #[arg(long)]
+    skip_bad_rows: bool,
+    /// Where to draw what classes were taken for, or the scores at several lengths [default: confusion.svg or
+    /// lengths.svg in the run's folder]
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure> {
     let run = run_folder(&args.run)?;
-    match Recipe::read(&run.join(RECIPE_FILE), &[])?.task {
-        Task::CausalLm => language_model(args, &run, output),
-        Task::TextClassification | Task::ImageClassification => classifier(args, &run, output),
-        Task::Probe => probe(args, &run, output),
+    let recipe = Recipe::read(&run.join(RECIPE_FILE), &[])?;
+    if args.skip_bad_rows {
+        check_skipping(recipe.task)?;
+    }
+    let trained = recipe.data.context;
+    match recipe.task {
+        Task::CausalLm | Task::MaskedLm => language_model(args, &run, trained, output),
+        Task::TextClassification | Task::ImageClassification | Task::ListOps | Task::Pathfinder => {
+            classifier(args, &run, output)
+        }
+        Task::Probe => probe(args, &run, trained, output),
         Task::SequenceToSequence => sequences(args, &run, output),
     }
 }
@@ -67,6 +89,11 @@ fn refuse_lengths(args: &EvalArgs) -> Result<(), Failure> {
 
 fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
     refuse_lengths(args)?;
+    if let Some(path) = &args.plot {
+        let expected = "a model of another kind: the scores of an encoder-decoder have no plot";
+        let found = path.display().to_string();
+        return Err(Failure::BadOption { option: "--plot", expected, found });
+    }
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
     let evaluation = evaluate_sequences(run, &SequenceOptions { data, split, predictions })?;
     let SequenceEvaluation { split, loss, accuracy, exact_match, bleu, examples, .. } = &evaluation;
@@ -82,13 +109,58 @@ fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure
 fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
     refuse_lengths(args)?;
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
-    let evaluation = evaluate_classes(run, &ClassOptions { data, split, predictions })?;
+    let options = ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
+    let evaluation = evaluate_classes(run, &options)?;
+    if let Some(warning) = &evaluation.warning {
+        output.warning(warning);
+    }
+    let unlabelled = evaluation.unlabelled;
+    if unlabelled > 0 {
+        output.result(format!("{} examples have no class: predicted, not scored", grouped(unlabelled)));
+    }
+    if evaluation.examples == 0 {
+        output.event(&Predicted { split: &evaluation.split, examples: unlabelled });
+        return Ok(());
+    }
     output.result(classes_in_words(&evaluation));
     output.event(&evaluation);
+    let svg = confusion(&name(run), &evaluation).svg();
+    draw(args, &run.join(CONFUSION_FILE), &svg, output)
+}
+
+fn name(run: &Path) -> String {
+    let folder = run.canonicalize().unwrap_or_else(|_| run.into());
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Where it was asked for, or in the run's folder, which perhaps cannot be written to: scores are no worse for that.
+fn draw(args: &EvalArgs, usual: &Path, svg: &str, output: &Output) -> Result<(), Failure> {
+    let path = args.plot.as_deref().unwrap_or(usual);
+    match write_atomic(path, svg.as_bytes()) {
+        Ok(()) => output.note(format!("plot: {}", path.display())),
+        Err(error) if args.plot.is_none() => output.warning(&format!("no plot: {error}")),
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
 }
 
-fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+/// Predictions were written, and there is nothing to compare them with.
+#[derive(Serialize)]
+#[serde(tag = "event", rename = "predicted")]
+struct Predicted<'a> {
+    split: &'a str,
+    examples: usize,
+}
+
+/// A single length is no curve, unless it was asked for.
+fn draw_lengths(args: &EvalArgs, run: &Path, chart: &Chart, output: &Output) -> Result<(), Failure> {
+    if args.lengths.len() < 2 && args.plot.is_none() {
+        return Ok(());
+    }
+    draw(args, &run.join(LENGTHS_FILE), &chart.svg(), output)
+}
+
+fn probe(args: &EvalArgs, run: &Path, trained: usize, output: &Output) -> Result<(), Failure> {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let own = [
         ("--data", path(&args.data)),
@@ -102,6 +174,7 @@ fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
         }
     }
     let lengths: Vec<usize> = args.lengths.iter().map(|length| length.get()).collect();
+    let mut all = Vec::new();
     evaluate_probe(run, &lengths, &mut |evaluation| {
         let ProbeEvaluation { length, loss, accuracy, chance, answers } = evaluation;
         let answers = grouped(*answers);
@@ -109,12 +182,13 @@ fn probe(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
             "length {length}  loss {loss:.4}  accuracy {accuracy:.4}  chance {chance:.4}  ({answers} answers)"
         ));
         output.event(evaluation);
+        all.push(evaluation.clone());
     })?;
-    Ok(())
+    draw_lengths(args, run, &accuracies(&name(run), &all, trained), output)
 }
 
 fn classes_in_words(evaluation: &ClassEvaluation) -> String {
-    let ClassEvaluation { split, loss, accuracy, macro_f1, matthews, examples, classes, confusion } =
+    let ClassEvaluation { split, loss, accuracy, macro_f1, matthews, examples, classes, confusion, .. } =
         evaluation;
     let mut text = format!(
         "{split}  loss {loss:.4}  accuracy {accuracy:.4}  macro F1 {macro_f1:.4}  Matthews {matthews:.4}  ({} examples)",
@@ -135,7 +209,7 @@ fn classes_in_words(evaluation: &ClassEvaluation) -> String {
     text
 }
 
-fn language_model(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+fn language_model(args: &EvalArgs, run: &Path, trained: usize, output: &Output) -> Result<(), Failure> {
     if let Some(path) = &args.predictions {
         return Err(Failure::BadOption {
             option: "--predictions",
@@ -148,22 +222,20 @@ fn language_model(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Fa
         split: args.split.clone(),
         lengths: args.lengths.iter().map(|length| length.get()).collect(),
     };
+    let mut all = Vec::new();
     evaluate(run, &options, &mut |evaluation| {
         output.result(in_words(evaluation));
         output.event(evaluation);
+        all.push(evaluation.clone());
     })?;
-    Ok(())
+    draw_lengths(args, run, &losses(&name(run), &all, trained), output)
 }
 
 fn in_words(evaluation: &Evaluation) -> String {
+    let Evaluation { split, length, loss, perplexity, bits_per_byte, accuracy, tokens } = evaluation;
+    let bits = bits_per_byte.map_or(String::new(), |bits| format!("  bits per byte {bits:.4}"));
     format!(
-        "{}  length {}  loss {:.4}  perplexity {:.4}  bits per byte {:.4}  accuracy {:.4}  ({} tokens)",
-        evaluation.split,
-        evaluation.length,
-        evaluation.loss,
-        evaluation.perplexity,
-        evaluation.bits_per_byte,
-        evaluation.accuracy,
-        grouped(evaluation.tokens)
+        "{split}  length {length}  loss {loss:.4}  perplexity {perplexity:.4}{bits}  accuracy {accuracy:.4}  ({} tokens)",
+        grouped(*tokens)
     )
 }

@@ -10,6 +10,8 @@ pub mod train;
 
 use std::path::{Path, PathBuf};
 
+use relin::recipe::Task;
+
 use crate::failure::Failure;
 
 /// A folder that holds a trained model.
@@ -19,4 +21,13 @@ fn run_folder(path: &Path) -> Result<PathBuf, Failure> {
         Some(missing) => Err(Failure::NotARun { path: path.into(), missing }),
         None => Ok(path.into()),
     }
+}
+
+/// Only tables of texts have rows to skip.
+fn check_skipping(task: Task) -> Result<(), Failure> {
+    if task == Task::TextClassification {
+        return Ok(());
+    }
+    let expected = "task = \"text-classification\"";
+    Err(Failure::BadOption { option: "--skip-bad-rows", expected, found: format!("{task:?}") })
 }

@@ -9,6 +9,7 @@ use relin::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing, writ
 use relin::train::events::{Done, Event, Outcome};
 use relin::train::train;
 
+use super::check_skipping;
 use crate::args::Globals;
 use crate::chart_of_run::loss_chart;
 use crate::failure::Failure;
@@ -41,6 +42,9 @@ pub struct TrainArgs {
     /// What to do with an unfinished run in that folder
     #[arg(long, value_enum, default_value_t = ResumeChoice::Auto)]
     resume: ResumeChoice,
+    /// Pass over bad rows of tables of texts, and list them (data.skip_bad_rows=true)
+    #[arg(long)]
+    skip_bad_rows: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,7 +95,14 @@ fn recipe(args: &TrainArgs, globals: &Globals) -> Result<Recipe, Failure> {
     if let Some(seed) = globals.seed {
         sets.push(format!("train.seed={seed}").parse()?);
     }
-    Ok(Recipe::find(&args.recipe, &sets)?)
+    if args.skip_bad_rows {
+        sets.push("data.skip_bad_rows=true".parse()?);
+    }
+    let recipe = Recipe::find(&args.recipe, &sets)?;
+    if args.skip_bad_rows {
+        check_skipping(recipe.task)?;
+    }
+    Ok(recipe)
 }
 
 fn default_folder(recipe: &str) -> PathBuf {

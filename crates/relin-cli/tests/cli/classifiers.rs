@@ -62,6 +62,12 @@ fn a_classifier_is_trained_scored_and_its_choices_exported() {
     assert_eq!(table.lines().count(), 31);
 
     let words = bench.relin(&["eval", "run"]).exits(0);
+    let plot = |path: &str| std::fs::read_to_string(bench.path().join(path)).unwrap();
+    assert!(plot("run/confusion.svg").contains("run, validation"));
+    bench.relin(&["eval", "run", "--data", "new.csv", "--plot", "all.svg"]).exits(0);
+    assert!(plot("all.svg").contains("run, all") && plot("run/confusion.svg").contains("run, validation"));
+    let unwritable = bench.relin(&["eval", "run", "--plot", "recipe.toml/a.svg"]).exits(1);
+    assert!(unwritable.err.contains("error:") && unwritable.err.contains("a.svg"), "{}", unwritable.err);
     for word in ["validation", "accuracy", "macro F1", "precision", "spam", "18 examples"] {
         assert!(words.err.contains(word), "no `{word}` in\n{}", words.err);
     }
@@ -93,4 +99,93 @@ fn a_class_that_was_not_trained_and_options_of_other_models_are_refused() {
     bench.relin(&["eval", "run", "--lengths", "64"]).exits(2).complains(&["--lengths", "64"]);
     bench.relin(&["eval", "run", "--split", "dev"]).exits(1).complains(&["`dev`", "validation"]);
     bench.relin(&["generate", "run"]).exits(1).complains(&["config.json", "relin-classifier"]);
+}
+
+#[test]
+fn bad_rows_are_skipped_when_asked_and_remembered() {
+    let bench = bench();
+    let bad: String = (0..23).map(|i| format!("ham,\nham,one,{i}\n")).collect();
+    bench.write("mail.csv", &(table(90) + &bad));
+    bench.relin(&TRAIN).exits(1).complains(&["mail.csv, line 92", "the text is empty"]);
+    let skipping = [&TRAIN[..], &["--skip-bad-rows"]].concat();
+    let said = bench.relin(&skipping).exits(0).err;
+    for words in ["warning: 46 bad rows skipped", "line 93: expected 2 columns, found 3", "and 26 more"] {
+        assert!(said.contains(words), "no `{words}` in\n{said}");
+    }
+    assert!(!said.contains("line 112:"), "twenty are listed:\n{said}");
+    // Scored again without the option: the run knows.
+    let words = bench.relin(&["eval", "run"]).exits(0).err;
+    assert!(words.contains("18 examples"), "{words}");
+    bench.relin(&TRAIN).exits(0);
+
+    bench.write("new.csv", "kind,message\nham,hello\nspam\n");
+    bench.write("other.toml", RECIPE);
+    bench.write("mail.csv", &table(90));
+    bench.relin(&["train", "other.toml", "--out", "strict", "--quiet"]).exits(0);
+    bench.relin(&["eval", "strict", "--data", "new.csv"]).exits(1).complains(&["new.csv, line 3", "found 1"]);
+    let said = bench.relin(&["eval", "strict", "--data", "new.csv", "--skip-bad-rows"]).exits(0).err;
+    assert!(said.contains("1 bad row skipped") && said.contains("(1 examples)"), "{said}");
+    bench
+        .relin(&["train", "--skip-bad-rows"])
+        .exits(2)
+        .complains(&["--skip-bad-rows", "text-classification"]);
+}
+
+#[test]
+fn an_interrupted_run_skips_again_what_it_skipped() {
+    let bench = bench();
+    bench.write("mail.csv", &(table(90) + "ham\n"));
+    let part = [&TRAIN[..], &["--set", "train.save_every=20", "--skip-bad-rows"]].concat();
+    bench.relin(&part).exits(0);
+    // As if stopped after step 40: the end is forgotten.
+    let metrics = bench.path().join("run/metrics.jsonl");
+    let lines = std::fs::read_to_string(&metrics).unwrap();
+    let kept: String =
+        lines.lines().filter(|line| !line.contains("\"done\"")).map(|line| format!("{line}\n")).collect();
+    std::fs::write(&metrics, kept).unwrap();
+    std::fs::remove_dir_all(bench.path().join("run/state/step-60")).unwrap();
+    let said = bench.relin(&[&TRAIN[..], &["--set", "train.save_every=20"]].concat()).exits(0).err;
+    assert!(said.contains("1 bad row skipped"), "{said}");
+}
+
+#[test]
+fn texts_without_classes_are_predicted_and_not_scored() {
+    let bench = bench();
+    bench.relin(&TRAIN).exits(0);
+    bench.write("new.csv", "id,message\n1,hello number 5\n2,\"win, win 3\"\n");
+    bench
+        .relin(&["eval", "run", "--data", "new.csv"])
+        .exits(1)
+        .complains(&["column `kind`", "--predictions"]);
+    let args = ["eval", "run", "--data", "new.csv", "--predictions", "out.tsv"];
+    let said = bench.relin(&args).exits(0);
+    assert!(said.err.contains("2 examples have no class") && !said.err.contains("accuracy"), "{}", said.err);
+    let json = bench.relin(&[&args[..], &["--json"]].concat()).exits(0).json().remove(0);
+    assert_eq!((json["event"].as_str(), json["examples"].as_u64()), (Some("predicted"), Some(2)));
+    let table = std::fs::read_to_string(bench.path().join("out.tsv")).unwrap();
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.iter().map(|row| (row[1], row[2])).collect::<Vec<_>>(), [("", "ham"), ("", "spam")]);
+}
+
+#[test]
+fn classes_may_be_folders_and_bytes_need_not_be_text() {
+    let bench = bench();
+    for i in 0..40 {
+        let (class, text) = if i % 2 == 0 { ("pos", "good caf\u{e9}") } else { ("neg", "bad") };
+        let folder = bench.path().join(format!("aclImdb/train/{class}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(bench.path().join("aclImdb/train/unsup")).unwrap();
+        let latin: Vec<u8> = format!("{text} {i}").chars().map(|c| c as u8).collect();
+        std::fs::write(folder.join(format!("{i}_7.txt")), latin).unwrap();
+    }
+    let folders = ["--set", "data.source=aclImdb/train", "--set"];
+    let bytes = [&TRAIN[..], &folders, &["data.tokenizer=byte", "--json"]].concat();
+    let done = bench.relin(&bytes).exits(0).json().pop().unwrap();
+    assert!(done["valid_accuracy"].as_f64().unwrap() > 0.9, "{done}");
+    let chars =
+        [&["train", "recipe.toml", "--out", "chars"][..], &folders, &["data.tokenizer=char"]].concat();
+    bench.relin(&chars).exits(1).complains(&["pos", "invalid UTF-8"]);
+    std::fs::create_dir(bench.path().join("aclImdb/train/middling")).unwrap();
+    let none = [&["train", "recipe.toml", "--out", "none"][..], &folders, &["data.tokenizer=byte"]].concat();
+    bench.relin(&none).exits(1).complains(&["class `middling` has no file"]);
 }

@@ -36,6 +36,11 @@ fn made_sets_depend_on_the_seed_alone() {
         assert_eq!(first, make(name, "deep/b.txt", "7"));
         assert_ne!(first, make(name, "c.txt", "8"));
     }
+    let table = make("listops", "l.tsv", "7");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (31, "Source\tTarget"));
+    assert!(lines[1..].iter().all(|line| line.starts_with('[')), "{}", lines[1]);
+    assert_eq!(table, make("listops", "l2.tsv", "7"));
     let quickstart = |out: &str, seed: &str| {
         bench.relin(&["data", "make", "quickstart", "--out", out, "--seed", seed]).exits(0);
         fs::read_to_string(bench.path().join(out)).unwrap()

@@ -2,6 +2,8 @@
 
 mod harness;
 
+/// The tasks of the Long-Range Arena that are made by rule.
+mod arena;
 /// Bad input: what is said, and that nothing is lost.
 mod bad_input;
 /// `relin bench`.

@@ -102,6 +102,9 @@ fn a_moved_folder_scores_as_it_did() {
     let bits = scores[0]["bits_per_byte"].as_f64().unwrap();
     assert!((bits * std::f64::consts::LN_2 - loss).abs() < 1e-6);
     assert_eq!(scores[0]["tokens"], scores[1]["tokens"], "every target counts once at every length");
+    let plot = |path: &str| std::fs::read_to_string(bench.path().join(path)).unwrap();
+    let drawn = plot("moved/lengths.svg");
+    assert!(drawn.contains("moved, validation") && drawn.contains("trained at 16"), "{drawn}");
     let training = bench.relin(&["eval", "moved", "--json", "--split", "training"]).exits(0).json();
     assert_eq!(training[0]["split"], "training");
     bench.relin(&["eval", "moved", "--split", "test"]).exits(1).complains(&["`test`", "`validation`"]);
@@ -182,6 +185,10 @@ fn a_probe_is_scored_at_any_length_beside_chance() {
     let scores = bench.relin(&["eval", "run", "--lengths", "16,64", "--json"]).exits(0).json();
     assert_eq!((scores.len(), scores[1]["length"].as_u64()), (2, Some(64)));
     assert_eq!(scores[0]["chance"].as_f64(), Some(1.0 / 16.0));
+    assert!(!bench.path().join("one.svg").exists());
+    bench.relin(&["eval", "run", "--lengths", "32", "--plot", "one.svg"]).exits(0);
+    let plot = |path: &str| std::fs::read_to_string(bench.path().join(path)).unwrap();
+    assert!(plot("run/lengths.svg").contains("chance") && plot("one.svg").contains("accuracy"));
     bench.relin(&["eval", "run", "--split", "test"]).exits(2).complains(&["--split", "makes its own"]);
     bench.relin(&["eval", "run", "--lengths", "1"]).exits(1).complains(&["length 1", "at least 8"]);
     bench.relin(&["generate", "run"]).exits(1).complains(&["recipe.toml", "`causal-lm`"]);

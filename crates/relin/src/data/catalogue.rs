@@ -10,10 +10,11 @@ use serde::Serialize;
 
 pub use super::generators::Generator;
 
+use super::arena::write_pathfinder;
 use super::download::{self, DOWNLOADERS, Downloader};
 use super::files::{hash_file, replace_file, temporary_beside};
-use super::generators::{ADDITION, COPY};
-use super::{DataError, QUICKSTART};
+use super::generators::{ADDITION, COPY, LISTOPS};
+use super::{DataError, PATHFINDER_SIZES, QUICKSTART};
 use crate::nearest::nearest;
 
 /// A set of the catalogue.
@@ -38,6 +39,22 @@ pub enum Origin {
     Fetched(Remote),
     /// A rule.
     Made(Generator),
+    /// A rule for pictures, which fill a folder.
+    Drawn(Gallery),
+}
+
+/// Pictures made by rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Gallery {
+    /// What `size` means for these pictures.
+    pub size_means: &'static str,
+    /// `size` unless told.
+    pub default_size: u64,
+    /// The smallest and the largest `size`.
+    pub sizes: (u64, u64),
+    /// Writes to a folder so many pictures of a size, from a seed; gives their bytes and their SHA-256, one after
+    /// another.
+    pub write: fn(&Path, u64, u64, u64) -> Result<(u64, String), DataError>,
 }
 
 /// A file on the network.
@@ -84,6 +101,23 @@ pub const SETS: &[Set] = &[
         licence: "none: made by rule",
         origin: Origin::Made(COPY),
     },
+    Set {
+        name: "listops",
+        about: "nested lists of digits and their values, a table as the Long-Range Arena publishes it",
+        licence: "none: made by rule",
+        origin: Origin::Made(LISTOPS),
+    },
+    Set {
+        name: "pathfinder",
+        about: "pictures of two dashed contours, a folder as the Long-Range Arena publishes it",
+        licence: "none: made by rule",
+        origin: Origin::Drawn(Gallery {
+            size_means: "pixels along a side",
+            default_size: 32,
+            sizes: (PATHFINDER_SIZES.0 as u64, PATHFINDER_SIZES.1 as u64),
+            write: write_pathfinder,
+        }),
+    },
 ];
 
 /// A line of `relin data list`.
@@ -117,18 +151,18 @@ pub struct Row {
 pub struct Written {
     /// The set.
     pub name: &'static str,
-    /// The file.
+    /// The file, or the folder of pictures.
     pub path: PathBuf,
-    /// Its size.
+    /// Its size, or that of the pictures.
     pub bytes: u64,
-    /// SHA-256 of the text.
+    /// SHA-256 of the text, or of the pictures one after another.
     pub sha256: String,
 }
 
 /// Options of `make`. A set that is carried by the binary has neither lines nor a size to choose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MakeOptions {
-    /// Lines to write; [`DEFAULT_LINES`] unless told.
+    /// Lines, or pictures, to write; [`DEFAULT_LINES`] unless told.
     pub lines: Option<u64>,
     /// Same seed, same text.
     pub seed: u64,
@@ -151,15 +185,19 @@ pub fn list() -> Vec<Row> {
 
 fn row(set: &Set, folder: &Path) -> Row {
     let Set { name, about, licence, origin } = *set;
-    let here = folder.join(file_name(name)).is_file();
+    let here = match origin {
+        Origin::Drawn(_) => folder.join(name).is_dir(),
+        _ => folder.join(file_name(name)).is_file(),
+    };
     let row = Row { name, origin: "carried", about, licence, bytes: None, url: None, size: None, here };
     match origin {
         Origin::Carried(text) => Row { bytes: Some(text.len() as u64), here: true, ..row },
         Origin::Fetched(remote) => {
             Row { origin: "fetched", bytes: Some(remote.bytes), url: Some(remote.url), ..row }
         }
-        Origin::Made(generator) => {
-            let size = format!("{}, {} by default", generator.size_means, generator.default_size);
+        Origin::Made(Generator { size_means, default_size, .. })
+        | Origin::Drawn(Gallery { size_means, default_size, .. }) => {
+            let size = format!("{size_means}, {default_size} by default");
             Row { origin: "made", size: Some(size), ..row }
         }
     }
@@ -179,13 +217,19 @@ pub fn get(name: &str, out: &Path, from: Option<&Path>) -> Result<Written, DataE
 }
 
 /// Writes a set that needs no network to `out`: a file, or a folder that then gets `NAME.txt`. A folder is one that
-/// is there already, a path that ends like one, or the [`folder`] of the sets.
+/// is there already, a path that ends like one, or the [`folder`] of the sets. Pictures fill the folder `out`, or the
+/// folder `NAME` in that of the sets.
 ///
 /// # Errors
 /// No such set, a set that is fetched, options out of bounds, a file that cannot be written.
 pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, DataError> {
     let set = find(name)?;
-    let path = if is_folder(out) { out.join(file_name(set.name)) } else { out.to_owned() };
+    let path = match set.origin {
+        Origin::Drawn(_) if out == folder() => out.join(set.name),
+        Origin::Drawn(_) => out.to_owned(),
+        _ if is_folder(out) => out.join(file_name(set.name)),
+        _ => out.to_owned(),
+    };
     let write_error = || DataError::io("write", &path);
     match set.origin {
         Origin::Fetched(_) => return Err(DataError::WrongVerb { name: name.to_owned(), verb: "get" }),
@@ -193,13 +237,19 @@ pub fn make(name: &str, options: &MakeOptions, out: &Path) -> Result<Written, Da
             check_no_options(set.name, options)?;
             replace_file(&path, |file| file.write_all(text.as_bytes()).map_err(write_error()))?;
         }
+        Origin::Drawn(gallery) => {
+            let Gallery { default_size, sizes, write, .. } = gallery;
+            let (pictures, size) = checked_options(set.name, default_size, sizes, options)?;
+            let (bytes, sha256) = write(&path, pictures, size, options.seed)?;
+            return Ok(Written { name: set.name, path, bytes, sha256 });
+        }
         Origin::Made(generator) => {
-            let (lines, size) = checked_options(set.name, &generator, options)?;
+            let Generator { default_size, least_size, largest_size, .. } = generator;
+            let (lines, size) = checked_options(set.name, default_size, (least_size, largest_size), options)?;
             replace_file(&path, |file| {
-                (0..lines)
-                    .map(|line| (generator.line)(&Rng::new(options.seed, line), size))
-                    .try_for_each(|line| writeln!(file, "{line}"))
-                    .map_err(write_error())
+                let header = generator.header.map(str::to_owned).into_iter();
+                let made = (0..lines).map(|line| (generator.line)(&Rng::new(options.seed, line), size));
+                header.chain(made).try_for_each(|line| writeln!(file, "{line}")).map_err(write_error())
             })?;
         }
     }
@@ -221,15 +271,16 @@ fn check_no_options(name: &str, options: &MakeOptions) -> Result<(), DataError> 
 /// Lines and size.
 fn checked_options(
     name: &str,
-    generator: &Generator,
+    default_size: u64,
+    (least, most): (u64, u64),
     options: &MakeOptions,
 ) -> Result<(u64, u64), DataError> {
     let lines = options.lines.unwrap_or(DEFAULT_LINES);
-    let size = options.size.unwrap_or(generator.default_size);
-    let checks = [("size", size, generator.largest_size), ("lines", lines, u64::MAX)];
-    match checks.into_iter().find(|&(_, found, most)| found == 0 || found > most) {
-        Some((option, found, most)) => {
-            Err(DataError::OptionRange { name: name.to_owned(), option, found, least: 1, most })
+    let size = options.size.unwrap_or(default_size);
+    let checks = [("size", size, least, most), ("lines", lines, 1, u64::MAX)];
+    match checks.into_iter().find(|&(_, found, least, most)| !(least..=most).contains(&found)) {
+        Some((option, found, least, most)) => {
+            Err(DataError::OptionRange { name: name.to_owned(), option, found, least, most })
         }
         None => Ok((lines, size)),
     }
@@ -304,6 +355,10 @@ pub(super) fn locate(name: &str, folder: &Path) -> Result<Option<Place>, DataErr
         Origin::Carried(text) => return Ok(Some(Place::Carried(text))),
         Origin::Fetched(_) => "get",
         Origin::Made(_) => "make",
+        Origin::Drawn(_) => {
+            let reason = "pictures, and no text".into();
+            return Err(DataError::Examples { name: name.to_owned(), reason });
+        }
     };
     if path.is_file() {
         return Ok(Some(Place::File(path)));

@@ -2,6 +2,8 @@
 
 use relin_kernels::rng::Rng;
 
+use super::arena::{Expression, Shape};
+
 /// A text made line by line.
 #[derive(Clone, Copy, Debug)]
 pub struct Generator {
@@ -9,8 +11,12 @@ pub struct Generator {
     pub size_means: &'static str,
     /// `size` unless told.
     pub default_size: u64,
-    /// The largest `size`; the smallest is 1.
+    /// The smallest `size`.
+    pub least_size: u64,
+    /// The largest `size`.
     pub largest_size: u64,
+    /// The first line of the file, where it is a table.
+    pub header: Option<&'static str>,
     /// One line without its end, from the line's own random numbers.
     pub line: fn(&Rng, u64) -> String,
 }
@@ -19,7 +25,9 @@ pub struct Generator {
 pub(super) const ADDITION: Generator = Generator {
     size_means: "most digits of an operand",
     default_size: 2,
+    least_size: 1,
     largest_size: 18,
+    header: None,
     line: |rng, size| {
         let operand = |counter: u64| {
             let digits = 1 + rng.below(counter, size) as u32;
@@ -35,11 +43,31 @@ pub(super) const ADDITION: Generator = Generator {
 pub(super) const COPY: Generator = Generator {
     size_means: "most letters before the bar",
     default_size: 16,
+    least_size: 1,
     largest_size: 1 << 20,
+    header: None,
     line: |rng, size| {
         let length = 1 + rng.below(0, size);
         let word: String = (1..=length).map(|i| char::from(b'a' + rng.below(i, 26) as u8)).collect();
         format!("{word}|{word}")
+    },
+};
+
+/// A nested list of digits and its value, in the columns of the published files. Expressions are drawn one by one, so
+/// that short ones may come twice; the task `listops` makes distinct ones.
+pub(super) const LISTOPS: Generator = Generator {
+    size_means: "most tokens of an expression, which has more than a quarter of them",
+    default_size: 1999,
+    least_size: 4,
+    largest_size: 1 << 16,
+    header: Some("Source\tTarget"),
+    line: |rng, size| {
+        let max_length = size as usize;
+        let shape = Shape { min_length: max_length.div_ceil(4) + 1, max_length, max_depth: 10, max_args: 10 };
+        let candidates = (0..).map(|at| Rng::new(rng.word(at), at));
+        let drawn = candidates.filter_map(|candidate| Expression::draw(&shape, &candidate)).next();
+        let expression = drawn.expect("candidates do not end");
+        format!("{expression}\t{}", expression.value().expect("a whole tree"))
     },
 };
 
@@ -60,6 +88,19 @@ mod tests {
                 longest = longest.max(a.len()).max(b.len());
             }
             assert_eq!(longest as u64, size);
+        }
+    }
+
+    #[test]
+    fn expressions_have_their_value_and_their_length_at_every_size() {
+        for (size, least) in [(4, 2), (5, 3), (7, 3), (100, 26), (1999, 501)] {
+            for line in 0..10 {
+                let text = (LISTOPS.line)(&Rng::new(1, line), size);
+                let (source, target) = text.split_once('\t').unwrap();
+                let expression = Expression::parse(source).unwrap();
+                assert_eq!(expression.value(), target.parse().ok(), "{text}");
+                assert!((least..=size as usize).contains(&expression.tokens().len()), "{text}");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is held in memory that grows with the text: files are mapped, tokens are streamed to a file.
 
+mod arena;
 mod batch;
 pub mod catalogue;
 mod corpus;
@@ -15,11 +16,15 @@ mod pieces;
 mod source;
 mod store;
 
+pub use arena::{
+    ListOps, ListOpsConfig, ListOpsTokens, PATHFINDER_SIZES, Part, Pathfinder, PathfinderConfig,
+};
 pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;
 pub use labelled::{
-    Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Texts, batch_indices, hold_out,
+    Augment, Examples, Input, Labelled, LabelledImages, LabelledTexts, Skipped, Texts, UNLABELLED,
+    batch_indices, hold_out,
 };
 pub use parallel::{
     MADE_PAIRS, MadePairs, Marks, Padded, ParallelBatch, ParallelTexts, ParallelTokens, Part,

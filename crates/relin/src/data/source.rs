@@ -241,7 +241,7 @@ fn characters(bytes: &[u8]) -> usize {
 }
 
 /// The files that a path, a folder or a glob stands for.
-fn expand(name: &str) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn expand(name: &str) -> Result<Vec<PathBuf>, DataError> {
     let path = Path::new(name);
     if path.is_dir() {
         let mut found = Vec::new();
@@ -270,7 +270,7 @@ fn hint(name: &str) -> String {
 }
 
 /// Every file below a folder. Hidden entries are left out, links to folders not followed (they may form a ring).
-fn gather(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
+pub(super) fn gather(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for entry in fs::read_dir(folder).map_err(DataError::io("read", folder))? {
         let entry = entry.map_err(DataError::io("read", folder))?;
         let path = entry.path();

@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::hub::{self, HubError, TrainedModel};
-use crate::model::Session;
+use crate::model::{Session, TokenModel};
 use crate::tokenizer::TokenizerError;
 pub use beam::{Found, SearchOptions, search};
 pub use sampler::{Sampler, SamplerOptions};

@@ -10,6 +10,7 @@
 //! | `metrics.jsonl`, `tensorboard/` | what training reported |
 //! | `state/` | what resuming needs |
 
+mod adopt;
 mod config;
 mod weights;
 
@@ -17,11 +18,11 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::data::Marks;
 use crate::model::{CausalLm, ModelError, Network, Seq2Seq, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
+pub use adopt::adopt;
 pub use config::{CONFIG_FILE, read_config, write_config};
 pub use weights::{Weights, read_weights, write_tensors, write_weights};
 
@@ -114,7 +115,7 @@ pub enum HubError {
         path: PathBuf,
         /// Tokens of the model.
         expected: usize,
-        /// Tokens of the tokenizer.
+        /// Tokens of the tokenizer, and the model's own.
         found: usize,
     },
     /// The recipe cannot be read.
@@ -151,7 +152,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
         let reason = "task: expected `causal-lm`, whose model reads and writes text".into();
         return Err(HubError::Config { path: folder.join(RECIPE_FILE), reason });
     }
-    let tokenizer = load_tokenizer(folder, &config)?;
+    let tokenizer = load_tokenizer(folder, &config, 0)?;
     Ok(TrainedModel { config, model, tokenizer, recipe, hash })
 }
 
@@ -173,7 +174,7 @@ pub struct TrainedSeq2Seq {
 pub fn load_seq2seq(folder: &Path, device: &Device) -> Result<TrainedSeq2Seq, HubError> {
     let Loaded { config, model, recipe, .. } =
         load_network(folder, |config| Seq2Seq::new(config, 0, device))?;
-    let tokenizer = load_tokenizer_below(folder, &config, Marks::COUNT)?;
+    let tokenizer = load_tokenizer(folder, &config, recipe.own_tokens())?;
     Ok(TrainedSeq2Seq { model, tokenizer, recipe })
 }
 
@@ -209,19 +210,14 @@ pub fn load_network<M: Network>(
     Ok(Loaded { config, model, recipe, hash })
 }
 
-/// Loads the tokenizer of a run.
+/// Loads the tokenizer of a run whose model has `own` tokens above the tokenizer's.
 ///
 /// # Errors
-/// If it cannot be read, or has not as many tokens as the model.
-pub fn load_tokenizer(folder: &Path, config: &ModelConfig) -> Result<Tokenizer, HubError> {
-    load_tokenizer_below(folder, config, 0)
-}
-
-/// Loads the tokenizer of a model that has so many tokens above the tokenizer's.
-fn load_tokenizer_below(folder: &Path, config: &ModelConfig, marks: usize) -> Result<Tokenizer, HubError> {
+/// If it cannot be read, or has not as many tokens as the model leaves to it.
+pub fn load_tokenizer(folder: &Path, config: &ModelConfig, own: usize) -> Result<Tokenizer, HubError> {
     let path = folder.join(TOKENIZER_FILE);
     let tokenizer = Tokenizer::load(&path)?;
-    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size() + marks);
+    let (expected, found) = (config.vocab_size.unwrap_or(0), tokenizer.vocab_size() + own);
     if expected != found {
         return Err(HubError::Vocabulary { path, expected, found });
     }

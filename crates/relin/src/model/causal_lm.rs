@@ -6,7 +6,7 @@ use relin_kernels::encoding::Parameter;
 use relin_kernels::segments::dense;
 
 use super::initialize::initialize;
-use super::network::Network;
+use super::network::{Network, TokenModel};
 use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
 use crate::data::Batch;
 use crate::nn::{Attention, Embedding, EmbeddingConfig};
@@ -51,8 +51,7 @@ impl CausalLm {
 
     /// Logits of hidden states that came through the final norm.
     pub fn project(&self, hidden: Tensor<3>) -> Tensor<2> {
-        let [batch, time, width] = hidden.dims();
-        hidden.reshape([batch * time, width]).matmul(self.head().weight.val().transpose())
+        project(hidden, self.head())
     }
 
     fn head(&self) -> &Embedding {
@@ -72,11 +71,6 @@ impl CausalLm {
     pub fn attentions(&self) -> impl ExactSizeIterator<Item = Attention> {
         self.model.attentions()
     }
-
-    /// Longest context that the positions allow; `None` if there is no limit.
-    pub fn max_positions(&self) -> Option<usize> {
-        self.model.max_positions()
-    }
 }
 
 impl Network for CausalLm {
@@ -87,24 +81,49 @@ impl Network for CausalLm {
     fn loss(&self, batch: &Batch, options: LossOptions) -> Loss {
         let shape = [batch.rows, batch.length];
         let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
-        self.model.loss(embedded, &causal(shape, 0), options, |hidden| {
-            let [rows, time, width] = hidden.dims();
-            let hidden = hidden.reshape([rows * time, width]);
-            ops::cross_entropy(hidden, self.head().weight.val(), batch.targets.clone())
-        })
+        self.model
+            .loss(embedded, &causal(shape, 0), options, |hidden| cross_entropy(hidden, self.head(), batch))
     }
 
     fn first_not_finite(&self, batch: &Batch) -> Option<String> {
         let shape = [batch.rows, batch.length];
         let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
         let inside = self.model.first_not_finite(embedded, &causal(shape, 0));
-        let logits = || self.logits(batch.inputs.clone(), shape, 0).unsqueeze();
-        inside.or_else(|| (!is_finite(&logits())).then(|| "lm_head".into()))
+        inside.or_else(|| (!is_finite(&self.scores(batch).unsqueeze())).then(|| "lm_head".into()))
     }
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
         self.model.encoding_parameters()
     }
+}
+
+impl TokenModel for CausalLm {
+    fn build(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        Self::new(config, seed, device)
+    }
+
+    fn scores(&self, batch: &Batch) -> Tensor<2> {
+        self.logits(batch.inputs.clone(), [batch.rows, batch.length], 0)
+    }
+
+    fn max_positions(&self) -> Option<usize> {
+        self.model.max_positions()
+    }
+}
+
+/// Logits of hidden states that came through the final norm, `[B, T, D]` to `[B·T, vocab]`.
+pub(super) fn project(hidden: Tensor<3>, head: &Embedding) -> Tensor<2> {
+    flat(hidden).matmul(head.weight.val().transpose())
+}
+
+/// Mean loss of a batch's targets.
+pub(super) fn cross_entropy(hidden: Tensor<3>, head: &Embedding, batch: &Batch) -> Tensor<1> {
+    ops::cross_entropy(flat(hidden), head.weight.val(), batch.targets.clone())
+}
+
+fn flat(hidden: Tensor<3>) -> Tensor<2> {
+    let [rows, time, width] = hidden.dims();
+    hidden.reshape([rows * time, width])
 }
 
 /// `B` sequences of `T` tokens, end to end.

@@ -1,9 +1,12 @@
 //! What training, saving and loading need of a model, whatever it computes.
 
 use burn::module::Module;
+use burn::tensor::{Device, Tensor};
 use relin_kernels::encoding::Parameter;
 
-use super::{Loss, LossOptions};
+use super::{Loss, LossOptions, ModelError};
+use crate::data::Batch;
+use crate::recipe::ModelConfig;
 
 /// A model that learns from batches.
 pub trait Network: Module {
@@ -22,4 +25,19 @@ pub trait Network: Module {
     /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
     /// anything, then what is each layer's own, where it has any.
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>>;
+}
+
+/// A model that says something of each token of a sequence.
+pub trait TokenModel: Network<Batch = Batch> {
+    /// Builds and initialises a model; every weight is a pure function of the seed and its own name.
+    ///
+    /// # Errors
+    /// If the configuration does not fit together.
+    fn build(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError>;
+
+    /// Logits of every token, `[B·T, vocab]`.
+    fn scores(&self, batch: &Batch) -> Tensor<2>;
+
+    /// Longest sequence that the positions allow; `None` if there is no limit.
+    fn max_positions(&self) -> Option<usize>;
 }

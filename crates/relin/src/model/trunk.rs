@@ -125,19 +125,27 @@ impl Trunk {
     /// # Panics
     /// If the model takes patches.
     pub fn embed(&self, ids: Vec<u32>, shape: [usize; 2], offset: i64) -> Tensor<3> {
-        let table = self.embed_tokens.as_ref().expect("a model of tokens");
-        self.add_positions(table.forward(ids, shape), offset)
+        self.add_positions(self.tokens(ids, shape), offset)
     }
 
-    /// `[B, T, patch]` to `[B, T, D]`, absolute positions included.
+    /// `B·T` token ids to `[B, T, D]`, without absolute positions.
+    ///
+    /// # Panics
+    /// If the model takes patches.
+    pub fn tokens(&self, ids: Vec<u32>, shape: [usize; 2]) -> Tensor<3> {
+        self.embed_tokens.as_ref().expect("a model of tokens").forward(ids, shape)
+    }
+
+    /// `[B, T, patch]` to `[B, T, D]`, without absolute positions.
     ///
     /// # Panics
     /// If the model takes tokens.
-    pub fn embed_patches(&self, patches: Tensor<3>) -> Tensor<3> {
+    pub fn patches(&self, patches: Tensor<3>) -> Tensor<3> {
         let layer = self.embed_patches.as_ref().expect("a model of patches");
-        self.add_positions(ops::linear(patches, None, linear_parameters(layer), None), 0)
+        ops::linear(patches, None, linear_parameters(layer), None)
     }
 
+    /// What is embedded, from position `offset` on, with its absolute positions.
     pub fn add_positions(&self, x: Tensor<3>, offset: i64) -> Tensor<3> {
         let [_, time, width] = x.dims();
         match (self.absolute, &self.embed_positions) {

@@ -10,21 +10,35 @@ pub struct Builtin {
 }
 
 macro_rules! builtin {
-    ($($name:literal),*) => {
+    ($($name:literal,)*) => {
         &[$(Builtin { name: $name, text: include_str!(concat!("../../../../recipes/", $name, ".toml")) }),*]
     };
 }
 
 /// Every recipe in `recipes/`, by the name of its file.
 pub const BUILTIN: &[Builtin] = builtin![
+    "associative-recall",
+    "copy",
+    "direction",
+    "induction",
     "lag-retrieval",
+    "lag-retrieval-long",
+    "listops",
+    "lra-listops",
+    "lra-pathfinder",
+    "lra-retrieval",
+    "lra-text",
+    "masked-lm",
     "mnist",
     "number-words",
+    "pathfinder",
     "quickstart",
     "reuters-r8",
     "reversal",
+    "selective-copy",
+    "spamassassin",
     "tinyshakespeare-char",
-    "wikitext103-paper"
+    "wikitext103-paper",
 ];
 
 /// The built-in recipe of that name.

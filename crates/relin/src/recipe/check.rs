@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 
-use relin_kernels::encoding::{Decay, Place, Stage};
+use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, CrossPosition, DataConfig, LEAST_PROBE, ModelConfig, ProbeConfig, Recipe,
+    Absolute, AttentionKind, CrossPosition, DataConfig, ModelConfig, Pair, Pooling, ProbeKind, Recipe,
     RecipeError, Task, TokenizerChoice, TrainConfig,
 };
+use crate::data::{PATHFINDER_SIZES, PathfinderConfig};
 
 type Checked = Result<(), RecipeError>;
 
@@ -16,7 +17,11 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     masks(recipe)?;
     sequences(recipe)?;
     probe(recipe)?;
-    let images = recipe.task == Task::ImageClassification;
+    pooling(recipe)?;
+    pairs(recipe)?;
+    listops(recipe)?;
+    pathfinder(&recipe.data.pathfinder)?;
+    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
     require(!images || recipe.model.patch_size.is_some_and(|side| side > 0), "model.patch_size", || {
         (
             "the pixels along a side of a patch",
@@ -54,11 +59,15 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
             )
         })?;
     }
-    let known = model.max_position_embeddings.unwrap_or(context);
+    let (leading, needed) = (model.pooling.tokens(), context.saturating_add(model.pooling.tokens()));
+    let known = model.max_position_embeddings.unwrap_or(needed);
     require(
-        model.absolute() != Absolute::Learned || known >= context,
+        model.absolute() != Absolute::Learned || known >= needed,
         "model.max_position_embeddings",
-        || (format!("at least `data.context` = {context}"), known),
+        || {
+            let before = if leading > 0 { format!(" and {leading} before it") } else { String::new() };
+            (format!("at least `data.context` = {context}{before}"), known)
+        },
     )?;
     bias(model)?;
     let head_dim = model.head_dim();
@@ -78,7 +87,10 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
 /// `λ^|lag|` is no product of a query's part and a key's part, so linear attention has a decay only where it is causal.
 fn masks(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
-    let causal = matches!(recipe.task, Task::CausalLm | Task::Probe);
+    let causal = match recipe.task {
+        Task::Probe => recipe.data.probe.is_causal(),
+        task => task == Task::CausalLm,
+    };
     if causal || model.attention == AttentionKind::Softmax {
         return Ok(());
     }
@@ -122,14 +134,76 @@ fn sequences(recipe: &Recipe) -> Checked {
     positions(&as_if.model, data.context).and_then(|()| masks(&as_if)).map_err(named)
 }
 
-fn probe(recipe: &Recipe) -> Checked {
-    let (ProbeConfig { symbols, lags }, context) = (recipe.data.probe, recipe.data.context);
-    at_least_one("data.probe.lags", lags)?;
-    require(symbols >= 2, "data.probe.symbols", || ("at least 2", symbols))?;
-    let is_probe = recipe.task == Task::Probe;
-    require(!is_probe || context >= LEAST_PROBE, "data.context", || {
-        (format!("at least {LEAST_PROBE} tokens, so that a batch has answers"), context)
+/// A vector before the sequence belongs to a classifier, and would move every cell of a grid by one.
+fn pooling(recipe: &Recipe) -> Checked {
+    let model = &recipe.model;
+    let cls = model.pooling == Pooling::Cls;
+    let classes =
+        !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe | Task::SequenceToSequence);
+    require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
+    let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
+    require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
+}
+
+/// Two texts, read together or each by itself.
+fn pairs(recipe: &Recipe) -> Checked {
+    let texts = recipe.task == Task::TextClassification;
+    let column = recipe.data.text_pair_column.as_ref().filter(|_| texts);
+    let towers = recipe.model.pair == Pair::TwoTower;
+    require(!towers || column.is_some(), "model.pair", || {
+        ("\"joined\", or task = \"text-classification\" with a `data.text_pair_column`", "two-tower")
+    })?;
+    let context = recipe.data.context;
+    require(column.is_none() || towers || context >= LEAST_PAIR, "data.context", || {
+        (format!("at least {LEAST_PAIR} tokens, for two texts and what separates them"), context)
     })
+}
+
+/// A token of each text, and one between them.
+const LEAST_PAIR: usize = 3;
+
+fn probe(recipe: &Recipe) -> Checked {
+    let (probe, context) = (&recipe.data.probe, recipe.data.context);
+    at_least_one("data.probe.lags", probe.lags)?;
+    at_least_one("data.probe.items", probe.items)?;
+    require(probe.symbols >= 2, "data.probe.symbols", || ("at least 2", probe.symbols))?;
+    let recall = probe.kind == ProbeKind::AssociativeRecall;
+    require(!recall || probe.items <= probe.symbols, "data.probe.items", || {
+        (
+            format!("at most `data.probe.symbols` = {}: every key is another symbol", probe.symbols),
+            probe.items,
+        )
+    })?;
+    let least = probe.least_length();
+    require(recipe.task != Task::Probe || context >= least, "data.context", || {
+        (format!("at least {least} tokens, so that a batch has answers"), context)
+    })
+}
+
+fn listops(recipe: &Recipe) -> Checked {
+    let (listops, context) = (recipe.data.listops, recipe.data.context);
+    at_least_one("data.listops.max_depth", listops.max_depth)?;
+    at_least_one("data.listops.examples", listops.examples)?;
+    at_least_one("data.listops.held_out", listops.held_out)?;
+    require(listops.max_args >= 2, "data.listops.max_args", || ("at least 2", listops.max_args))?;
+    let (least, most) = (listops.min_length, listops.max_length);
+    require(least <= most, "data.listops.min_length", || {
+        (format!("at most `data.listops.max_length` = {most}"), least)
+    })?;
+    require(recipe.task != Task::ListOps || most <= context, "data.context", || {
+        (format!("at least `data.listops.max_length` = {most}, so that expressions are whole"), context)
+    })
+}
+
+fn pathfinder(pathfinder: &PathfinderConfig) -> Checked {
+    let (least, most) = PATHFINDER_SIZES;
+    require((least..=most).contains(&pathfinder.size), "data.pathfinder.size", || {
+        (format!("{least} to {most} pixels"), pathfinder.size)
+    })?;
+    at_least_one("data.pathfinder.contour_length", pathfinder.contour_length)?;
+    at_least_one("data.pathfinder.distractor_length", pathfinder.distractor_length.unwrap_or(1))?;
+    at_least_one("data.pathfinder.examples", pathfinder.examples)?;
+    at_least_one("data.pathfinder.held_out", pathfinder.held_out)
 }
 
 fn bias(model: &ModelConfig) -> Checked {
@@ -146,6 +220,11 @@ fn bias(model: &ModelConfig) -> Checked {
 fn data(data: &DataConfig) -> Checked {
     at_least_one("data.context", data.context)?;
     sources("data.source", &data.source.0)?;
+    require(data.mask_share > 0.0 && data.mask_share < 1.0, "data.mask_share", || {
+        ("a share above 0 and below 1", data.mask_share)
+    })?;
+    let named = data.columns.as_ref().is_none_or(|columns| columns.iter().any(|name| !name.is_empty()));
+    require(named, "data.columns", || ("the names of a table's columns", "nothing"))?;
     match &data.validation_source {
         Some(validation) => sources("data.validation_source", &validation.0)?,
         None => require(data.validation > 0.0 && data.validation < 1.0, "data.validation", || {

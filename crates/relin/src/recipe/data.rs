@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::Augment;
+use super::ProbeConfig;
+use crate::data::{Augment, DataError, ListOpsConfig, PathfinderConfig};
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
 
@@ -32,6 +33,8 @@ pub struct DataConfig {
     pub validation_source: Option<Sources>,
     /// Column of a table, or field of JSON lines, that holds the texts to classify.
     pub text_column: String,
+    /// That which holds the second texts, where pairs of texts are classified.
+    pub text_pair_column: Option<String>,
     /// That which holds their classes.
     pub label_column: String,
     /// That which holds the targets of a sequence-to-sequence task, whose sources are the texts.
@@ -40,32 +43,24 @@ pub struct DataConfig {
     pub target_source: Option<Sources>,
     /// The same beside `validation_source`.
     pub validation_target_source: Option<Sources>,
+    /// Names of the columns of a table without a header.
+    pub columns: Option<Vec<String>>,
+    /// Whether the fields of a table may stand in quotes; of `.csv` they may, of other tables not, if not given.
+    pub quoting: Option<bool>,
     /// Rows after the header of a table that are no examples.
     pub skip_rows: usize,
+    /// Pass over rows that are malformed or empty instead of refusing the table.
+    pub skip_bad_rows: bool,
     /// How training images vary.
     pub augment: Augment,
+    /// Share of the tokens that a masked language model has to tell (`masked-lm`).
+    pub mask_share: f64,
     /// What a probe asks.
     pub probe: ProbeConfig,
-}
-
-/// Tokens of the shortest sequence of a probe. One token in four asks, so seven sequences in eight have an answer from
-/// here on; a batch without any teaches nothing.
-pub const LEAST_PROBE: usize = 8;
-
-/// What a probe asks: which of some symbols stood at one of some lags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProbeConfig {
-    /// Different symbols; one guess in so many is right.
-    pub symbols: usize,
-    /// Lags from 1 to this are asked for.
-    pub lags: usize,
-}
-
-impl Default for ProbeConfig {
-    fn default() -> Self {
-        Self { symbols: 16, lags: 16 }
-    }
+    /// Which expressions are made.
+    pub listops: ListOpsConfig,
+    /// Which pictures are made.
+    pub pathfinder: PathfinderConfig,
 }
 
 impl Default for DataConfig {
@@ -78,13 +73,20 @@ impl Default for DataConfig {
             validation: 0.1,
             validation_source: None,
             text_column: "text".into(),
+            text_pair_column: None,
             label_column: "label".into(),
             target_column: "target".into(),
             target_source: None,
             validation_target_source: None,
+            columns: None,
+            quoting: None,
             skip_rows: 0,
+            skip_bad_rows: false,
             augment: Augment::default(),
+            mask_share: 0.15,
             probe: ProbeConfig::default(),
+            listops: ListOpsConfig::default(),
+            pathfinder: PathfinderConfig::default(),
         }
     }
 }
@@ -97,6 +99,24 @@ impl DataConfig {
             TokenizerChoice::Char => TokenizerKind::Char,
             TokenizerChoice::Bpe => TokenizerKind::Bpe { vocab_size: self.vocab_size },
             TokenizerChoice::File(path) => TokenizerKind::File(path.clone()),
+        }
+    }
+
+    /// The folder of files that a task reads which can also make its examples: the source, if there is one other than
+    /// the default.
+    ///
+    /// # Errors
+    /// If the source is no folder.
+    pub(crate) fn folder(&self) -> Result<Option<PathBuf>, DataError> {
+        if self.source == Self::default().source {
+            return Ok(None);
+        }
+        match &self.source.0[..] {
+            [folder] if Path::new(folder).is_dir() => Ok(Some(folder.into())),
+            sources => Err(DataError::Examples {
+                name: "data.source".into(),
+                reason: format!("expected one folder, or no source at all, found {}", sources.join(", ")),
+            }),
         }
     }
 }

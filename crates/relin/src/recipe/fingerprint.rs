@@ -9,17 +9,21 @@ use sha2::{Digest, Sha256};
 use super::Recipe;
 
 /// Keys that watch or store a run without deciding its result, and one that follows from the data.
-const IGNORED: [&str; 6] = [
+const IGNORED: [&str; 7] = [
     "train.log_every",
     "train.save_every",
     "train.keep_checkpoints",
     "train.gradient_checkpointing",
     "model.vocab_size",
     "model.labels",
+    "data.skip_bad_rows",
 ];
 
+/// Of the values that are not the default ones, so that a key that is added later leaves former runs what they are.
 pub(super) fn fingerprint(recipe: &Recipe) -> String {
-    let canonical = serde_json::to_vec(&essence(recipe)).unwrap_or_default();
+    let (mut values, usual) = (essence(recipe), essence(&Recipe::default()));
+    values.retain(|key, value| usual.get(key) != Some(value));
+    let canonical = serde_json::to_vec(&values).unwrap_or_default();
     Sha256::digest(canonical).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

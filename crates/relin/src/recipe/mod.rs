@@ -21,6 +21,7 @@ mod fingerprint;
 mod model;
 mod overrides;
 mod position;
+mod probe;
 mod read;
 mod source_text;
 mod train;
@@ -30,15 +31,19 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use builtin::{BUILTIN, Builtin};
-pub use data::{DataConfig, LEAST_PROBE, ProbeConfig, Sources, TokenizerChoice};
+pub use data::{DataConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
-    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Stage,
+    Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
+    Pooling, Stage,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
+pub use probe::{ProbeConfig, ProbeKind};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
+
+use crate::data::{ListOpsTokens, Marks};
 
 /// What is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,14 +52,21 @@ pub enum Task {
     /// Predict the next token.
     #[default]
     CausalLm,
+    /// Tell the tokens that were masked from those around them.
+    MaskedLm,
     /// Which class a text belongs to.
     TextClassification,
     /// Which class an image belongs to.
     ImageClassification,
-    /// Which symbol was so many tokens ago: made sequences with exact answers.
+    /// Made sequences with exact answers ([`ProbeKind`]).
     Probe,
     /// A text from another text: translation and the like.
     SequenceToSequence,
+    /// What a nested list of digits is worth.
+    #[serde(rename = "listops")]
+    ListOps,
+    /// Whether two marked ends belong to the same dashed contour.
+    Pathfinder,
 }
 
 /// Everything that decides a training run.
@@ -114,10 +126,29 @@ impl Recipe {
         check::check(self)
     }
 
+    /// What is allowed and yet unlikely to be meant.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let unsolvable = self.task == Task::ListOps && self.data.listops.tokens == ListOpsTokens::Published;
+        unsolvable.then_some(UNSOLVABLE).into_iter().collect()
+    }
+
     /// Fills what follows from other values; `vocab_size` is the tokenizer's, if there is one.
     pub fn resolve(&mut self, vocab_size: Option<usize>) {
         self.model.vocab_size = vocab_size;
         self.model.resolve(self.data.context);
+    }
+
+    /// Tokens of the model's own, above those of the tokenizer: the mask of a masked language model, what separates the
+    /// texts of a joined pair, what begins and ends a target.
+    pub fn own_tokens(&self) -> usize {
+        match self.task {
+            Task::MaskedLm => 1,
+            Task::SequenceToSequence => Marks::COUNT,
+            Task::TextClassification => {
+                usize::from(self.data.text_pair_column.is_some() && self.model.pair == Pair::Joined)
+            }
+            _ => 0,
+        }
     }
 
     /// The recipe as TOML; reading it gives the same recipe.
@@ -146,6 +177,9 @@ impl Recipe {
         fingerprint::differences(self, other)
     }
 }
+
+const UNSOLVABLE: &str = "data.listops.tokens = \"published\" leaves out where lists end: most sequences then have no single right \
+answer, and scores say little; \"fixed\" is the task as it is meant";
 
 fn looks_like_a_path(name: &str) -> bool {
     name.contains(['/', '\\']) || Path::new(name).extension().is_some_and(|ext| ext == "toml")

@@ -26,6 +26,10 @@ pub struct ModelConfig {
     pub vocab_size: Option<usize>,
     /// Names of the classes of a classifier; taken from the data if not given.
     pub labels: Option<Vec<String>>,
+    /// How a classifier makes one vector of the hidden states of a sequence.
+    pub pooling: Pooling,
+    /// How a classifier reads two texts.
+    pub pair: Pair,
     /// Pixels along a side of a patch, for models of images.
     pub patch_size: Option<usize>,
     /// Longest sequence that learned absolute positions know; the context if not given.
@@ -77,6 +81,8 @@ impl Default for ModelConfig {
             intermediate_size: None,
             vocab_size: None,
             labels: None,
+            pooling: Pooling::Mean,
+            pair: Pair::Joined,
             patch_size: None,
             max_position_embeddings: None,
             tie_word_embeddings: true,
@@ -162,8 +168,35 @@ impl ModelConfig {
     pub(super) fn resolve(&mut self, context: usize) {
         self.intermediate_size = Some(self.intermediate_size());
         self.output_norm = Some(self.output_norm());
-        self.max_position_embeddings.get_or_insert(context);
+        self.max_position_embeddings.get_or_insert(context + self.pooling.tokens());
     }
+}
+
+/// How a classifier makes one vector of the hidden states of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// That of a learned vector put before the sequence.
+    Cls,
+}
+
+impl Pooling {
+    /// Tokens that it puts before a sequence.
+    pub fn tokens(self) -> usize {
+        usize::from(self == Self::Cls)
+    }
+}
+
+/// How a classifier reads two texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pair {
+    /// As one sequence, with a separator between them.
+    Joined,
+    /// Each by itself, by the same trunk.
+    TwoTower,
 }
 
 /// Shape of the feed-forward part.

@@ -83,6 +83,48 @@ fn a_probe_needs_something_to_ask() {
     refuses(task, &["data.context=7"], &["`data.context`", "at least 8", "7"]);
     refuses(task, &["data.probe.symbols=1"], &["`data.probe.symbols`", "at least 2", "1"]);
     refuses(task, &["data.probe.lags=0"], &["`data.probe.lags`", "0"]);
+    refuses(task, &["data.probe.kind=coppy"], &["`data.probe`", "coppy", "did you mean `copy`"]);
+    let recall = ["data.probe.kind=associative-recall", "data.probe.items=17"];
+    refuses(task, &recall, &["`data.probe.items`", "at most", "16", "17"]);
+    let selective = ["data.probe.kind=selective-copy", "data.probe.items=20", "data.context=39"];
+    refuses(task, &selective, &["`data.context`", "at least 40", "39"]);
+    refuses(
+        task,
+        &["data.probe.kind=direction", "model.position=decay"],
+        &["`model.position`", "without decay"],
+    );
+}
+
+#[test]
+fn expressions_of_listops_fit_their_shape_and_the_context() {
+    let task = "task = \"listops\"\n[data]\ncontext = 2000";
+    assert_eq!(read(task, &[]).unwrap().warnings(), [""; 0]);
+    refuses(task, &["data.context=1998"], &["`data.context`", "1999", "whole", "1998"]);
+    refuses(
+        task,
+        &["data.listops.min_length=2000"],
+        &["`data.listops.min_length`", "at most", "1999", "2000"],
+    );
+    refuses(task, &["data.listops.max_args=1"], &["`data.listops.max_args`", "at least 2", "1"]);
+    for key in ["max_depth", "examples", "held_out"] {
+        refuses(task, &[&format!("data.listops.{key}=0")], &[&format!("`data.listops.{key}`"), "0"]);
+    }
+    let warnings = read(task, &["data.listops.tokens=published"]).unwrap().warnings();
+    assert!(
+        warnings[0].contains("published") && warnings[0].contains("no single right answer"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn pictures_of_pathfinder_have_a_size_and_a_contour() {
+    let task = "task = \"pathfinder\"\n[model]\npatch_size = 4";
+    read(task, &[]).unwrap();
+    refuses("task = \"pathfinder\"", &[], &["`model.patch_size`", "none"]);
+    refuses(task, &["data.pathfinder.size=31"], &["`data.pathfinder.size`", "32 to 256", "31"]);
+    for key in ["contour_length", "distractor_length", "examples", "held_out"] {
+        refuses(task, &[&format!("data.pathfinder.{key}=0")], &[&format!("`data.pathfinder.{key}`"), "0"]);
+    }
 }
 
 #[test]
@@ -91,6 +133,48 @@ fn images_need_a_patch_size() {
     refuses(task, &[], &["`model.patch_size`", "side of a patch", "none"]);
     refuses(task, &["model.patch_size=0"], &["`model.patch_size`", "0"]);
     assert_eq!(read(task, &["model.patch_size=4"]).unwrap().model.patch_dim(), Some(16));
+}
+
+#[test]
+fn a_leading_vector_needs_a_classifier_and_room_among_positions() {
+    let cls = "model.pooling=cls";
+    refuses("", &[cls], &["`model.pooling`", "mean", "cls"]);
+    refuses("task = \"probe\"", &[cls], &["`model.pooling`"]);
+    let task = "task = \"text-classification\"";
+    let mut recipe = read(task, &[cls, "data.context=17", "model.absolute=learned"]).unwrap();
+    recipe.resolve(Some(5));
+    assert_eq!(recipe.model.max_position_embeddings, Some(18));
+    let tight = [cls, "model.absolute=learned", "data.context=17", "model.max_position_embeddings=17"];
+    refuses(task, &tight, &["`model.max_position_embeddings`", "`data.context` = 17 and 1 before it", "17"]);
+    let grid = "model.position={ type = \"grid\", shape = [4, 4], inner = { type = \"lrpe\", family = \"orthogonal\" } }";
+    refuses(task, &[cls, grid], &["`model.pooling`", "grid"]);
+    read(task, &[grid]).unwrap();
+}
+
+#[test]
+fn two_towers_need_two_texts_and_joined_ones_room() {
+    let task = "task = \"text-classification\"";
+    let (column, towers) = ("data.text_pair_column=b", "model.pair=two-tower");
+    refuses(task, &[towers], &["`model.pair`", "joined", "`data.text_pair_column`"]);
+    refuses("", &[towers, column], &["`model.pair`", "text-classification"]);
+    refuses(task, &[column, "data.context=2"], &["`data.context`", "at least 3", "2"]);
+    let own = |sets: &[&str]| read(task, sets).unwrap().own_tokens();
+    assert_eq!((own(&[]), own(&[column]), own(&[column, towers, "data.context=2"])), (0, 1, 0));
+    assert_eq!(read("", &[column]).unwrap().own_tokens(), 0, "only classifiers read pairs");
+    refuses(task, &["data.columns=[]"], &["`data.columns`", "names", "nothing"]);
+}
+
+/// The figure is from a state saved before any of the younger keys was known.
+/// So a key that is added later, with a default that changes nothing, leaves the states of former runs usable.
+#[test]
+fn a_fingerprint_is_made_of_what_differs_from_the_defaults() {
+    let print = |sets: &[&str]| read("task = \"text-classification\"", sets).unwrap().fingerprint();
+    assert_eq!(print(&["model.pooling=mean", "train.steps=1000"]), print(&[]));
+    for set in
+        ["model.pooling=cls", "data.columns=[\"text\",\"label\"]", "data.quoting=true", "train.steps=999"]
+    {
+        assert_ne!(print(&[set]), print(&[]), "{set}");
+    }
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! `[train]`: how a model is trained.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// How a model is trained (AdamW).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
+    /// Run whose weights, and tokenizer, training begins with; its network must be the same but for its head.
+    pub init_from: Option<PathBuf>,
     /// Number of updates.
     pub steps: usize,
     /// B: sequences in one forward pass.
@@ -51,6 +55,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
+            init_from: None,
             steps: 1000,
             batch_size: 16,
             gradient_accumulation: 1,

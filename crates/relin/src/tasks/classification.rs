@@ -5,15 +5,18 @@ use std::path::Path;
 use burn::tensor::Device;
 use relin_kernels::rng::Rng;
 
-use super::{ClassScores, Score, Task};
+use super::token_scores::argmax;
+use super::{ClassScores, Score, Task, former_tokenizer};
 use crate::data::{
-    DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, batch_indices, hold_out,
+    DataError, Examples, Labelled, LabelledImages, LabelledTexts, TextSource, Texts, UNLABELLED,
+    batch_indices, hold_out,
 };
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{Classifier, ModelError};
 use crate::ops;
 use crate::recipe::Recipe;
-use crate::tokenizer::Tokenizer;
+use crate::runlog::RECIPE_FILE;
+use crate::tokenizer::{Tokenizer, TokenizerKind};
 use crate::train::TrainError;
 
 /// Examples to train and to validate on.
@@ -35,19 +38,23 @@ pub trait Open: Labelled + Sized {
 
 impl Open for LabelledTexts {
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<(Self, Self), TrainError> {
+        if resuming {
+            let former = Recipe::read(&folder.join(RECIPE_FILE), &[])?;
+            recipe.data.skip_bad_rows |= former.data.skip_bad_rows;
+        }
         let data = &recipe.data;
         let (training, validation) = texts(recipe)?;
         let path = folder.join(TOKENIZER_FILE);
-        let tokenizer = match resuming {
-            true => Tokenizer::load(&path)?,
-            false => train_tokenizer(recipe, &training.joined(), folder)?,
+        let tokenizer = match former_tokenizer(recipe, folder, resuming)? {
+            Some(former) => former,
+            None => train_tokenizer(recipe, || training.joined(), folder)?,
         };
         tokenizer.save(&path)?;
         let labels = training.labels();
-        let encode = |texts: &Texts| texts.encode(&tokenizer, &labels, data.context);
+        let encode = |texts: &Texts| texts.encode(&tokenizer, &labels, data.context, recipe.model.pair);
         let encoded = (encode(&training)?, encode(&validation)?);
         recipe.model.labels = Some(labels);
-        recipe.resolve(Some(tokenizer.vocab_size()));
+        recipe.resolve(Some(tokenizer.vocab_size() + recipe.own_tokens()));
         Ok(encoded)
     }
 }
@@ -60,22 +67,26 @@ pub(crate) fn texts(recipe: &Recipe) -> Result<(Texts, Texts), DataError> {
         return Ok((all, Texts::open(&validation.0, data)?));
     }
     let (kept, held) = hold_out(all.len(), data.validation, recipe.train.seed, &data.source.0.join(", "))?;
-    Ok((all.subset(&kept), all.subset(&held)))
+    Ok(all.split(&kept, &held))
 }
 
 /// On the texts that are trained on, and no others.
-pub(super) fn train_tokenizer(
+pub(super) fn train_tokenizer<T: AsRef<[u8]>>(
     recipe: &Recipe,
-    training: &str,
+    joined: impl FnOnce() -> T,
     folder: &Path,
 ) -> Result<Tokenizer, TrainError> {
+    let kind = recipe.data.tokenizer_kind();
+    if matches!(kind, TokenizerKind::Byte | TokenizerKind::File(_)) {
+        return Ok(Tokenizer::train(&kind, &TextSource::carried("no text", ""))?);
+    }
     let cache = folder.join("cache");
     let path = cache.join("texts.txt");
     let io = |source| DataError::Io { action: "write", path: path.clone(), source };
     std::fs::create_dir_all(&cache).map_err(io)?;
-    std::fs::write(&path, training).map_err(io)?;
+    std::fs::write(&path, joined()).map_err(io)?;
     let source = TextSource::open(&path.to_string_lossy())?;
-    Ok(Tokenizer::train(&recipe.data.tokenizer_kind(), &source)?)
+    Ok(Tokenizer::train(&kind, &source)?)
 }
 
 impl Open for LabelledImages {
@@ -113,6 +124,10 @@ impl<L: Open> Task for Classification<L> {
         Ok(Self { training, validation })
     }
 
+    fn warnings(&self) -> Vec<String> {
+        [self.training.warning(), self.validation.warning()].into_iter().flatten().collect()
+    }
+
     fn model(recipe: &Recipe, device: &Device) -> Result<Classifier, ModelError> {
         Classifier::new(&recipe.model, recipe.train.seed, device)
     }
@@ -140,7 +155,7 @@ const AUGMENT: u64 = u64::from_le_bytes(*b"augment\0");
 /// Examples scored at once.
 const AT_ONCE: usize = 64;
 
-/// Scores all examples; `each` is told the number of an example, the class that was chosen, and its probability.
+/// Scores all examples whose class is known; `each` is told the number of an example, the class that was chosen, and its probability.
 pub fn classify<L: Labelled>(
     model: &Classifier,
     examples: &L,
@@ -156,10 +171,11 @@ pub fn classify<L: Labelled>(
         for (((&at, row), &label), &loss) in
             indices.iter().zip(ops::to_vec(logits).chunks(classes)).zip(&batch.labels).zip(&losses)
         {
-            let better = |best: usize, class: usize| if row[class] > row[best] { class } else { best };
-            let chosen = (1..classes).fold(0, better);
+            let chosen = argmax(row);
             let sum: f64 = row.iter().map(|&x| f64::from(x - row[chosen]).exp()).sum();
-            scores.add(label as usize, chosen, f64::from(loss));
+            if label != UNLABELLED {
+                scores.add(label as usize, chosen, f64::from(loss));
+            }
             each(at, chosen, 1.0 / sum);
         }
     }

@@ -4,13 +4,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{Score, Task};
-use crate::data::{Batch, Corpus};
-use crate::eval::score;
+use super::{Score, Task, TokenScores, former_tokenizer};
+use crate::data::{Batch, Corpus, DataError};
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{CausalLm, ModelError};
 use crate::recipe::Recipe;
-use crate::tokenizer::Tokenizer;
 use crate::train::TrainError;
 
 /// A text and its tokenizer.
@@ -19,15 +17,30 @@ pub struct LanguageModel {
     corpus: Corpus,
 }
 
+impl LanguageModel {
+    pub(super) fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
+    /// The windows that a recipe evaluates on.
+    pub(super) fn validation_windows(
+        &self,
+        recipe: &Recipe,
+    ) -> Result<impl Iterator<Item = Batch>, DataError> {
+        let train = &recipe.train;
+        let windows = self.corpus.validation.evaluation_windows(recipe.data.context, train.batch_size)?;
+        Ok(windows.take(if train.eval_batches == 0 { usize::MAX } else { train.eval_batches }))
+    }
+}
+
 impl Task for LanguageModel {
     type Model = CausalLm;
 
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
-        let path = folder.join(TOKENIZER_FILE);
-        let former = resuming.then(|| Tokenizer::load(&path)).transpose()?;
+        let former = former_tokenizer(recipe, folder, resuming)?;
         let corpus = Corpus::open(&recipe.data, former, &folder.join("cache"))?;
         recipe.resolve(Some(corpus.tokenizer.vocab_size()));
-        corpus.tokenizer.save(&path)?;
+        corpus.tokenizer.save(&folder.join(TOKENIZER_FILE))?;
         Ok(Self { corpus })
     }
 
@@ -46,10 +59,8 @@ impl Task for LanguageModel {
     }
 
     fn evaluate(&self, recipe: &Recipe, model: &CausalLm) -> Result<Score, TrainError> {
-        let train = &recipe.train;
-        let windows = self.corpus.validation.evaluation_windows(recipe.data.context, train.batch_size)?;
-        let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
-        let scores = score(model, &self.corpus.tokenizer, windows.take(batches));
+        let mut scores = TokenScores::default();
+        self.validation_windows(recipe)?.for_each(|batch| scores.add(model, &batch));
         Ok(Score { loss: scores.loss(), accuracy: None })
     }
 }

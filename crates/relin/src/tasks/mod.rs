@@ -3,8 +3,12 @@
 mod class_scores;
 pub(crate) mod classification;
 mod language_model;
+mod listops;
+mod masked_language_model;
+mod pathfinder;
 mod probe;
-pub(crate) mod sequence_to_sequence;
+mod sequence_to_sequence;
+mod token_scores;
 
 use std::path::Path;
 
@@ -13,11 +17,15 @@ use burn::tensor::Device;
 pub use class_scores::ClassScores;
 pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
+pub use masked_language_model::{MaskedLanguageModel, Masking};
 pub use probe::Probe;
 pub use sequence_to_sequence::{SequenceToSequence, TargetScores, score_targets};
+pub use token_scores::TokenScores;
 
+use crate::hub::TOKENIZER_FILE;
 use crate::model::{ModelError, Network};
 use crate::recipe::Recipe;
+use crate::tokenizer::Tokenizer;
 use crate::train::TrainError;
 
 /// A task with its data opened.
@@ -31,6 +39,11 @@ pub trait Task: Sized {
     /// # Errors
     /// If the data cannot be read or does not suit the recipe.
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError>;
+
+    /// What the user should know of the data, such as rows that were skipped.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// A model with its initial weights.
     ///
@@ -57,6 +70,12 @@ pub trait Task: Sized {
     /// # Errors
     /// If the data cannot be read.
     fn evaluate(&self, recipe: &Recipe, model: &Self::Model) -> Result<Score, TrainError>;
+}
+
+/// The tokenizer that a run has to go on with: its own if it is resumed, else that of the run it begins with, if any.
+fn former_tokenizer(recipe: &Recipe, folder: &Path, resuming: bool) -> Result<Option<Tokenizer>, TrainError> {
+    let former = if resuming { Some(folder) } else { recipe.train.init_from.as_deref() };
+    Ok(former.map(|folder| Tokenizer::load(&folder.join(TOKENIZER_FILE))).transpose()?)
 }
 
 /// How good a model is.

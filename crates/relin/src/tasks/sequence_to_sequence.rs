@@ -5,13 +5,13 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::classification::train_tokenizer;
-use super::{Score, Task};
-use crate::data::{Marks, ParallelBatch, ParallelTexts, ParallelTokens, batch_indices};
+use super::token_scores::argmax;
+use super::{Score, Task, former_tokenizer};
+use crate::data::{ParallelBatch, ParallelTexts, ParallelTokens, batch_indices};
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{ModelError, Seq2Seq};
 use crate::ops::{self, IGNORE};
 use crate::recipe::Recipe;
-use crate::tokenizer::Tokenizer;
 use crate::train::TrainError;
 
 /// Pairs to train and to validate on.
@@ -27,14 +27,14 @@ impl Task for SequenceToSequence {
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
         let (training, validation) = ParallelTexts::of_recipe(recipe)?;
         let path = folder.join(TOKENIZER_FILE);
-        let tokenizer = match resuming {
-            true => Tokenizer::load(&path)?,
-            false => train_tokenizer(recipe, &training.joined(), folder)?,
+        let tokenizer = match former_tokenizer(recipe, folder, resuming)? {
+            Some(former) => former,
+            None => train_tokenizer(recipe, || training.joined(), folder)?,
         };
         tokenizer.save(&path)?;
         let encode = |texts: &ParallelTexts| texts.encode(&tokenizer, recipe.data.context);
         let (training, validation) = (encode(&training)?, encode(&validation)?);
-        recipe.resolve(Some(tokenizer.vocab_size() + Marks::COUNT));
+        recipe.resolve(Some(tokenizer.vocab_size() + recipe.own_tokens()));
         Ok(Self { training, validation })
     }
 
@@ -99,7 +99,8 @@ pub fn score_targets(model: &Seq2Seq, pairs: &ParallelTokens, count: usize) -> T
         let ParallelBatch { sources, inputs, targets } = pairs.batch(indices);
         let logits = model.logits(&sources, &inputs);
         let losses = ops::token_losses(logits.clone(), &targets);
-        let choices: Vec<u32> = ops::to_vec(logits).chunks(model.vocabulary()).map(likeliest).collect();
+        let logits = ops::to_vec(logits);
+        let choices: Vec<u32> = logits.chunks(model.vocabulary()).map(|row| argmax(row) as u32).collect();
         let rows = targets.chunks(inputs.length).zip(choices.chunks(inputs.length));
         for ((targets, choices), losses) in rows.zip(losses.chunks(inputs.length)) {
             let tokens = targets.iter().filter(|&&target| target != IGNORE).count();
@@ -111,10 +112,4 @@ pub fn score_targets(model: &Seq2Seq, pairs: &ParallelTokens, count: usize) -> T
         }
     }
     scores
-}
-
-/// The first of the largest.
-pub(crate) fn likeliest(logits: &[f32]) -> u32 {
-    let better = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
-    (1..logits.len()).fold(0, better) as u32
 }

@@ -10,12 +10,12 @@ use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
 use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
-use crate::data::{DataError, LabelledImages, LabelledTexts};
+use crate::data::{DataError, LabelledImages, LabelledTexts, ListOps, Pathfinder};
 use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
-use crate::model::{ModelError, count_parameters, named_tensors};
+use crate::model::{CausalLm, MaskedLm, ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
-use crate::tasks::{Classification, LanguageModel, Probe, SequenceToSequence, Task};
+use crate::tasks::{Classification, LanguageModel, MaskedLanguageModel, Probe, SequenceToSequence, Task};
 use crate::tokenizer::TokenizerError;
 
 /// Why training ended without a result. What was saved before stays.
@@ -77,14 +77,20 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     match recipe.task {
         recipe::Task::CausalLm => train_task::<LanguageModel>(recipe, out, resume, observer),
-        recipe::Task::Probe => train_task::<Probe>(recipe, out, resume, observer),
         recipe::Task::SequenceToSequence => train_task::<SequenceToSequence>(recipe, out, resume, observer),
+        recipe::Task::MaskedLm => train_task::<MaskedLanguageModel>(recipe, out, resume, observer),
+        recipe::Task::Probe if recipe.data.probe.is_causal() => {
+            train_task::<Probe<CausalLm>>(recipe, out, resume, observer)
+        }
+        recipe::Task::Probe => train_task::<Probe<MaskedLm>>(recipe, out, resume, observer),
         recipe::Task::TextClassification => {
             train_task::<Classification<LabelledTexts>>(recipe, out, resume, observer)
         }
         recipe::Task::ImageClassification => {
             train_task::<Classification<LabelledImages>>(recipe, out, resume, observer)
         }
+        recipe::Task::ListOps => train_task::<Classification<ListOps>>(recipe, out, resume, observer),
+        recipe::Task::Pathfinder => train_task::<Classification<Pathfinder>>(recipe, out, resume, observer),
     }
 }
 
@@ -144,12 +150,18 @@ impl<T: Task> Run<T> {
         observer: &mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let mut recipe = recipe.clone();
+        recipe.warnings().iter().for_each(|warning| observer.warning(warning));
         let unwritable = |source| TrainError::Folder { path: out.into(), source };
         std::fs::create_dir_all(out).map_err(unwritable)?;
         let resuming = resume == Resume::Auto && out.join(RECIPE_FILE).is_file();
         let task = T::open(&mut recipe, out, resuming)?;
+        task.warnings().iter().for_each(|warning| observer.warning(warning));
         recipe.check()?;
         let model = T::model(&recipe, &Device::flex().autodiff())?;
+        let model = match &recipe.train.init_from {
+            Some(folder) => hub::adopt(model, &recipe.model, folder)?,
+            None => model,
+        };
         let mut optimizer = Optimizer::new(&model);
         if !resuming {
             state::clear(out);

@@ -6,9 +6,9 @@ use burn::tensor::Device;
 use relin::data::{Examples, Input};
 use relin::eval::{ClassOptions, evaluate_classes};
 use relin::hub::WEIGHTS_FILE;
-use relin::model::Classifier;
+use relin::model::{Classifier, load_tensors, named_tensors};
 use relin::ops::to_vec;
-use relin::recipe::{ModelConfig, Normalizer, Recipe, SourceText};
+use relin::recipe::{ModelConfig, Normalizer, Pair, Pooling, Recipe, SourceText};
 use relin::runlog::Resume;
 use relin::train::events::{Eval, Observer, Outcome, Start, Step};
 use relin::train::train;
@@ -107,7 +107,8 @@ fn texts_are_told_apart_by_a_letter() {
     assert!(best > 0.9, "chance is one half: {accuracies:?}");
 
     let (run, predictions) = (folder.path().join("whole"), folder.path().join("predictions.tsv"));
-    let options = ClassOptions { predictions: Some(predictions.clone()), data: Some(other), split: None };
+    let options =
+        ClassOptions { predictions: Some(predictions.clone()), data: Some(other), ..ClassOptions::default() };
     let scores = evaluate_classes(&run, &options).unwrap();
     assert_eq!((scores.split.as_str(), scores.examples, scores.classes.len()), ("all", 100, 2));
     assert!(scores.accuracy > 0.85 && scores.matthews > 0.7, "{scores:?}");
@@ -122,32 +123,140 @@ fn texts_are_told_apart_by_a_letter() {
     assert!(accuracies.contains(&held_out.accuracy), "the weights kept are some that were scored");
 }
 
-/// What an example is padded with changes nothing, in any kind of attention.
+/// Two texts that are alike or not, in the order of their letters or against it.
+fn table_of_pairs(rows: usize, seed: u64) -> String {
+    let rng = Rng::new(seed, 3);
+    let row = |row: u64| {
+        let draw = |at: u64, below| rng.below(100 * row + at, below);
+        let word = |from: u64| (0..4 + draw(from, 4)).map(|_| "z").collect::<String>();
+        let (first, other) = (draw(1, 3), draw(2, 3));
+        let letter = |at: u64| ["a", "b", "c"][at as usize];
+        let alike = if first == other { "alike" } else { "different" };
+        format!("{alike}\t{}{}\t{}{}\n", letter(first), word(3), word(4), letter(other))
+    };
+    let rows: String = (0..rows as u64).map(row).collect();
+    format!("label\tleft\tright\n{rows}")
+}
+
+/// A pair is classified by both of its texts: neither alone says anything of whether they are alike.
+#[test]
+fn pairs_of_texts_are_compared_joined_and_by_two_towers() {
+    let folder = tempfile::tempdir().unwrap();
+    let [table, single] = ["pairs.tsv", "single.tsv"].map(|name| folder.path().join(name));
+    std::fs::write(&table, table_of_pairs(600, 1)).unwrap();
+    std::fs::write(&single, "label\tleft\nalike\taz\n").unwrap();
+    for (pair, pooling) in [("joined", "cls"), ("two-tower", "mean")] {
+        let recipe = recipe(
+            folder.path(),
+            &format!(
+                "task = \"text-classification\"\n[model]\nposition = \"rope\"\nabsolute = \"learned\"\npooling = \"{pooling}\"\n\
+                 pair = \"{pair}\"\ninitializer_range = 0.1{MODEL}[data]\nsource = {table:?}\ntext_column = \"left\"\n\
+                 text_pair_column = \"right\"\ntokenizer = \"char\"\ncontext = 24\n[train]\nsteps = 240{TRAIN}"
+            ),
+        );
+        let home = folder.path().join(pair);
+        std::fs::create_dir(&home).unwrap();
+        let accuracies = train_twice(&recipe, &home);
+        let best = accuracies.iter().copied().fold(0.0, f64::max);
+        assert!(best > 0.9, "{pair}: two thirds are different: {accuracies:?}");
+        let run = home.join("whole");
+        let held_out = evaluate_classes(&run, &ClassOptions::default()).unwrap();
+        assert!(accuracies.contains(&held_out.accuracy), "{pair}: {held_out:?}");
+        let options = ClassOptions { data: Some(single.clone()), ..ClassOptions::default() };
+        let error = evaluate_classes(&run, &options).unwrap_err().to_string();
+        assert!(error.contains("single.tsv, line 1: no column `right`"), "{error}");
+    }
+}
+
+/// Sequences padded with tokens that mean something.
+fn padded(texts: &[&[u32]], examples: usize) -> Examples {
+    let length = texts.iter().map(|text| text.len()).max().unwrap();
+    let padded = |text: &&[u32]| text.iter().copied().chain([1; 9]).take(length).collect::<Vec<_>>();
+    let (input, lengths) =
+        (texts.iter().flat_map(padded).collect(), texts.iter().map(|text| text.len()).collect());
+    Examples { input: Input::Tokens(input), length, lengths, labels: vec![0; examples] }
+}
+
+fn three_classes(config: ModelConfig) -> ModelConfig {
+    ModelConfig { labels: Some(["a", "b", "c"].map(String::from).to_vec()), ..config }
+}
+
+#[track_caller]
+fn assert_alike(found: &[f32], expected: &[f32], name: &str) {
+    let equal = found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(equal && found.len() == expected.len(), "{name}: {found:?}, with others {expected:?}");
+}
+
+/// What an example is padded with changes nothing, in any kind of attention, however its states are pooled.
 #[test]
 fn padding_does_not_leak() {
-    let examples = |texts: &[&[u32]]| {
-        let length = texts.iter().map(|text| text.len()).max().unwrap();
-        let padded = |text: &&[u32]| text.iter().copied().chain([1; 9]).take(length).collect::<Vec<_>>();
-        let (input, lengths) =
-            (texts.iter().flat_map(padded).collect(), texts.iter().map(|t| t.len()).collect());
-        Examples { input: Input::Tokens(input), length, lengths, labels: vec![0; texts.len()] }
-    };
     let texts: [&[u32]; 3] = [&[3, 1, 4], &[1, 5, 9, 2, 6, 5, 3, 5], &[8, 9]];
     for config in [
         tiny("lrpe-unitary"),
         tiny_normalized("rope", Normalizer::Plain),
         tiny("sine-spe"),
+        tiny("sinusoidal"),
         tiny_softmax("t5"),
     ] {
-        let config = ModelConfig { labels: Some(["a", "b", "c"].map(String::from).to_vec()), ..config };
-        let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
-        let together = to_vec(model.logits(&examples(&texts)));
-        for (text, expected) in texts.iter().zip(together.chunks(3)) {
-            let alone = to_vec(model.logits(&examples(&[text])));
-            let equal = alone.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
-            assert!(equal, "{}: {alone:?}, with others {expected:?}", config.position);
+        for pooling in [Pooling::Mean, Pooling::Cls] {
+            let config = three_classes(ModelConfig { pooling, ..config.clone() });
+            let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
+            let together = to_vec(model.logits(&padded(&texts, 3)));
+            for (text, expected) in texts.iter().zip(together.chunks(3)) {
+                let alone = to_vec(model.logits(&padded(&[text], 1)));
+                assert_alike(&alone, expected, &format!("{}, {pooling:?}", config.position));
+            }
         }
     }
+}
+
+/// Two towers pad both texts of a pair to the longest of the batch; the order of the texts counts.
+#[test]
+fn padding_does_not_leak_into_two_towers() {
+    let texts: [&[u32]; 4] = [&[3, 1, 4], &[1, 5, 9, 2, 6, 5, 3, 5], &[8, 9], &[7]];
+    for pooling in [Pooling::Mean, Pooling::Cls] {
+        let config = three_classes(ModelConfig { pooling, pair: Pair::TwoTower, ..tiny("lrpe-orthogonal") });
+        let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
+        let together = to_vec(model.logits(&padded(&texts, 2)));
+        for (pair, expected) in texts.chunks(2).zip(together.chunks(3)) {
+            let alone = to_vec(model.logits(&padded(pair, 1)));
+            assert_alike(&alone, expected, &format!("{pooling:?}"));
+            let turned = to_vec(model.logits(&padded(&[pair[1], pair[0]], 1)));
+            assert!(
+                turned.iter().zip(expected).any(|(a, b)| (a - b).abs() > 1e-4),
+                "{turned:?} {expected:?}"
+            );
+        }
+    }
+}
+
+/// The vector before a sequence takes position 0, and is what is read: without attention nothing else reaches it.
+#[test]
+fn a_leading_vector_is_at_position_zero() {
+    let config = three_classes(ModelConfig { pooling: Pooling::Cls, ..tiny("lrpe-orthogonal") });
+    let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
+    let tensors = named_tensors(&model);
+    let cls = tensors.iter().find(|tensor| tensor.name == "cls.weight").unwrap();
+    assert_eq!(cls.shape, [1, 16]);
+    let plain =
+        named_tensors(&Classifier::new(&three_classes(tiny("lrpe-orthogonal")), 3, &Device::flex()).unwrap());
+    let others: Vec<_> = tensors.iter().filter(|tensor| tensor.name != "cls.weight").collect();
+    assert!(others.into_iter().eq(&plain), "the other weights are those of a model without it");
+
+    // A token with the leading vector's embedding, first of a text, is the leading vector of another model.
+    let mut spelled = tensors.clone();
+    let width = cls.shape[1];
+    let vector = cls.data.clone();
+    for tensor in &mut spelled {
+        if tensor.name == "model.embed_tokens.weight" {
+            tensor.data[7 * width..8 * width].copy_from_slice(&vector);
+        }
+    }
+    let spelled: Vec<_> = spelled.into_iter().filter(|tensor| tensor.name != "cls.weight").collect();
+    let mean = Classifier::new(&three_classes(tiny("lrpe-orthogonal")), 3, &Device::flex()).unwrap();
+    let mean = load_tensors(mean, spelled).unwrap();
+    let states = |model: &Classifier, text: &[u32]| to_vec(model.states(&padded(&[text], 1)));
+    assert_alike(&states(&model, &[3, 1, 4]), &states(&mean, &[7, 3, 1, 4]), "states");
 }
 
 /// Four classes: the bright one of two by two quarters of an image of 8×8 pixels, in noise.

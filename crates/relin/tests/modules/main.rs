@@ -4,6 +4,7 @@ mod biases;
 mod causal_lm;
 mod classification;
 mod linear_attention;
+mod masked_lm;
 mod operators;
 mod presets;
 mod probe;

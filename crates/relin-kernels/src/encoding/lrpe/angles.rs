@@ -1,6 +1,6 @@
 //! The angles t·θ of consecutive positions, exact at any length.
 
-use std::f64::consts::TAU;
+use std::f64::consts::{PI, TAU};
 
 use crate::fast_math::sin_cos_of_turns;
 use crate::real::Real;
@@ -100,9 +100,22 @@ pub fn geometric(base: f64, span: f64, n: usize) -> Vec<f64> {
     (0..n).map(|i| base.powf(-span * i as f64 / n as f64)).collect()
 }
 
+/// `π(j + ½)/n`.
+pub fn linear(j: usize, n: usize) -> f64 {
+    PI * (j as f64 + 0.5) / n as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn even_angles_tell_every_lag_below_twice_their_number_from_zero() {
+        let n = 16;
+        let sum = |lag: usize| (0..n).map(|j| (linear(j, n) * lag as f64).cos()).sum::<f64>();
+        assert!((sum(0) - 16.0).abs() < 1e-12 && (sum(2 * n) + 16.0).abs() < 1e-12);
+        assert!((1..2 * n).all(|lag| sum(lag).abs() < 1e-12));
+    }
 
     /// Dyadic frequencies, so that the reference angle `t·θ` is itself exact.
     #[test]

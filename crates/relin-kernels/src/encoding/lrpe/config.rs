@@ -74,6 +74,17 @@ pub enum Cycle {
     Longest,
 }
 
+/// How the initial angles lie between 0 and π.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spacing {
+    /// A geometric progression from 1 down: periods of 2π up to `2π·theta_base`. Coarse over short lags.
+    Geometric,
+    /// `θ_j = π(j + ½)/n` for the n angles of a head: `Σ_j cos(θ_j Δ)` is n at Δ = 0 and 0 at every other lag below 2n,
+    /// where it is −n. So rotations by them can tell 2n lags apart, exactly, and no more.
+    Linear,
+}
+
 /// A member of the LRPE family. Every field has a default; random choices are pure functions of `seed`, the layer
 /// and (with `per_head`) the head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,9 +96,11 @@ pub struct LrpeConfig {
     pub basis: Basis,
     /// Number of Householder reflections in P.
     pub reflections: usize,
+    /// How the initial angles lie.
+    pub spacing: Spacing,
     /// Base of the angles' geometric progression.
     pub theta_base: f64,
-    /// The angles themselves, instead of the progression: one row, or one a head with `per_head`.
+    /// The angles themselves, whatever `spacing`: one row, or one a head with `per_head`.
     pub theta: Option<Vec<f64>>,
     /// Train the angles.
     pub learn_theta: bool,
@@ -115,6 +128,7 @@ impl Default for LrpeConfig {
             family: Family::Unitary,
             basis: Basis::Householder,
             reflections: 1,
+            spacing: Spacing::Geometric,
             theta_base: 10_000.0,
             theta: None,
             learn_theta: false,

@@ -16,14 +16,14 @@ mod config;
 mod cycles;
 mod lambda;
 
-pub use config::{Basis, Cycle, Family, LrpeConfig, Pairs, Rotated};
+pub use config::{Basis, Cycle, Family, LrpeConfig, Pairs, Rotated, Spacing};
 pub use cycles::Cycles;
 
 use super::{Encoder, Encoding, EncodingError, Parameter, Place, Side};
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
 use crate::rng::Rng;
-use angles::{Angles, geometric};
+use angles::{Angles, geometric, linear};
 use lambda::{
     Lambda, Turn, gather_phases, permute, permute_rows, rotate, spread_phases, theta_gradient, turn_rows,
 };
@@ -181,12 +181,15 @@ fn frequencies(config: &LrpeConfig, k: usize) -> usize {
     }
 }
 
-/// One progression through the frequencies of all sharers, or the given angles.
+/// The given angles, or a geometric progression through those of all sharers, or the same even ones for each.
 fn initial_theta(config: &LrpeConfig, frequencies: usize, sharers: usize) -> Result<Vec<f64>, EncodingError> {
     let n = frequencies * sharers;
     let Some(theta) = &config.theta else {
         let span = if config.family == Family::Unitary { 2.0 } else { 1.0 };
-        return Ok(geometric(config.theta_base, span, n));
+        return Ok(match config.spacing {
+            Spacing::Geometric => geometric(config.theta_base, span, n),
+            Spacing::Linear => (0..n).map(|at| linear(at % frequencies, frequencies)).collect(),
+        });
     };
     if theta.len() != n || !theta.iter().all(|t| t.is_finite()) {
         let expected = format!("{n} finite angles ({frequencies} for each of {sharers} sharers)");

@@ -52,6 +52,9 @@ pub struct SineSpeConfig {
     pub noise: NoiseMode,
     /// One code (noise, frequencies, offsets, gains) for all layers; gates and their noise stay a layer's own.
     pub shared: bool,
+    /// Mean of the initial frequencies' logits: `f = σ(logit)/2` turns a token. That of the authors' code, −4, begins with
+    /// periods of some 110 tokens; 0 spreads them over all that can be told apart, for short lags.
+    pub frequency_logit: f64,
     /// Seed of the noise and of the initial parameters.
     pub seed: u64,
 }
@@ -65,6 +68,7 @@ impl Default for SineSpeConfig {
             normalization: Normalization::Code,
             noise: NoiseMode::Redrawn,
             shared: false,
+            frequency_logit: -4.0,
             seed: 0,
         }
     }
@@ -86,6 +90,10 @@ impl SineSpe {
     pub fn new(config: &SineSpeConfig, place: Place) -> Result<Self, EncodingError> {
         check_count("sines", config.sines, MOST_SINES)?;
         check_count("realizations", config.realizations, MOST_REALIZATIONS)?;
+        if !config.frequency_logit.is_finite() {
+            let (expected, found) = ("a finite number".into(), config.frequency_logit.to_string());
+            return Err(EncodingError::BadValue { field: "frequency_logit", expected, found });
+        }
         if place.key_dim == 0 {
             return Err(EncodingError::TooNarrow { family: "sine-spe", needed: 1, key_dim: 0 });
         }
@@ -266,7 +274,9 @@ impl<R: Real> Encoding<R> for SineSpe {
             init: (0..heads * k).flat_map(|at| values(at / k, at % k)).collect(),
         };
         let mut parameters = vec![
-            all("freqs", &|head, d| normals(head, d, 0).into_iter().map(|f| f - 4.0).collect()),
+            all("freqs", &|head, d| {
+                normals(head, d, 0).into_iter().map(|f| f + self.config.frequency_logit).collect()
+            }),
             all("offsets", &|head, d| normals(head, d, 1)),
             all("gains", &gains),
         ];

@@ -52,14 +52,33 @@ impl LabelledImages {
         if rows * columns == 0 {
             return wrong(&path, format!("images of {rows}x{columns} pixels"));
         }
-        if patch == 0 || !rows.is_multiple_of(patch) || !columns.is_multiple_of(patch) {
-            return wrong(
-                &path,
-                format!("images of {rows}x{columns} pixels are not tiled by model.patch_size = {patch}"),
-            );
-        }
         let labels = label_bytes[8..].iter().map(|&label| u32::from(label)).collect();
-        Ok(Self { pixels: bytes[16..].to_vec(), rows, columns, labels, patch, augment })
+        let name = path.display().to_string();
+        Self::from_pixels(&name, bytes[16..].to_vec(), (rows, columns), labels, patch, augment)
+    }
+
+    /// Images in memory, `[n, rows, columns]`, one for each label; `name` is for messages.
+    ///
+    /// # Errors
+    /// If patches do not tile an image.
+    ///
+    /// # Panics
+    /// If there are more or fewer pixels than that.
+    pub fn from_pixels(
+        name: &str,
+        pixels: Vec<u8>,
+        (rows, columns): (usize, usize),
+        labels: Vec<u32>,
+        patch: usize,
+        augment: Augment,
+    ) -> Result<Self, DataError> {
+        assert_eq!(pixels.len(), labels.len() * rows * columns, "pixels of {name}");
+        if patch == 0 || !rows.is_multiple_of(patch) || !columns.is_multiple_of(patch) {
+            let reason =
+                format!("images of {rows}x{columns} pixels are not tiled by model.patch_size = {patch}");
+            return Err(DataError::Examples { name: name.into(), reason });
+        }
+        Ok(Self { pixels, rows, columns, labels, patch, augment })
     }
 
     /// The names of the classes: the numbers from 0 to the largest label.

@@ -1,35 +1,47 @@
-//! Labelled examples: texts in tables, images in files, and batches of either.
+//! Labelled examples: texts in tables and folders, images in files, and batches of either.
 
+mod class_folders;
+mod encoded;
 mod images;
-pub(super) mod table;
+mod parquet;
+mod skipped;
+mod table;
 mod texts;
 
 use relin_kernels::rng::Rng;
 
+pub use encoded::LabelledTexts;
 pub use images::{Augment, LabelledImages};
-pub use texts::{LabelledTexts, Texts};
+pub use skipped::Skipped;
+pub(super) use table::Column;
+pub use texts::Texts;
+pub(super) use texts::read_columns;
 
 use super::DataError;
 
-/// A batch of examples and their classes.
+/// The class of an example whose class is not known; it counts for nothing in a loss.
+pub const UNLABELLED: u32 = crate::ops::IGNORE;
+
+/// A batch of examples and their classes. An example is one sequence, or two where two towers read a pair of texts;
+/// both are then neighbours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Examples {
     /// What the model reads, padded to `length` tokens each.
     pub input: Input,
-    /// T, the longest example.
+    /// T, the longest sequence.
     pub length: usize,
-    /// Tokens of each.
+    /// Tokens of each sequence.
     pub lengths: Vec<usize>,
-    /// Classes.
+    /// Classes, one an example.
     pub labels: Vec<u32>,
 }
 
 /// What the model reads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// `[B, T]` token ids; padding is 0 and is never attended to.
+    /// `[S, T]` token ids of S sequences; padding is 0 and is never attended to.
     Tokens(Vec<u32>),
-    /// `[B, T, width]`: images in patches.
+    /// `[S, T, width]`: images in patches.
     Patches {
         /// Values around 0.
         values: Vec<f32>,
@@ -42,6 +54,11 @@ impl Examples {
     /// Number of examples.
     pub fn rows(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.lengths.len()
     }
 }
 
@@ -58,8 +75,13 @@ pub trait Labelled {
     /// Tokens of all examples.
     fn tokens(&self) -> usize;
 
-    /// The class of one.
+    /// The class of one; [`UNLABELLED`] if it is not known.
     fn label(&self, index: usize) -> u32;
+
+    /// What the user should know of how they were read.
+    fn warning(&self) -> Option<String> {
+        None
+    }
 
     /// Those at `indices`, varied by `rng` if there is one.
     fn batch(&self, indices: &[usize], rng: Option<Rng>) -> Examples;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::labelled::table::{self, Row};
+use super::super::labelled::{Column, read_columns};
 use super::super::{DataError, hold_out};
 use super::{MADE_PAIRS, MadePairs, Marks, ParallelTokens, Part};
 use crate::nearest::nearest;
@@ -90,11 +90,14 @@ impl ParallelTexts {
         if !Path::new(file).exists() {
             return Err(DataError::Missing { name: file.into(), hint: hint(file) });
         }
-        let columns = [data.text_column.as_str(), &data.target_column];
-        for Row { line, values } in table::read(Path::new(file), &columns, data.skip_rows)? {
-            let [source, target] = <[String; 2]>::try_from(values).expect("a value for each of two columns");
-            self.pairs.push([source, target]);
-            self.places.push(columns.map(|column| format!("{file}, line {line}, `{column}`")));
+        let names = [data.text_column.as_str(), &data.target_column];
+        let columns = names.map(|name| Column { name, required: true });
+        for row in read_columns(Path::new(file), &columns, data)? {
+            let (place, values) = row?;
+            // What is null is empty, and refused as such.
+            let mut values = values.into_iter().map(Option::unwrap_or_default);
+            self.pairs.push([(); 2].map(|()| values.next().unwrap_or_default()));
+            self.places.push(names.map(|name| format!("{place}, `{name}`")));
         }
         Ok(())
     }
