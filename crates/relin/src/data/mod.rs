@@ -27,7 +27,7 @@ pub use labelled::{
     batch_indices, hold_out,
 };
 pub use parallel::{
-    MADE_PAIRS, MadePairs, Marks, Padded, ParallelBatch, ParallelTexts, ParallelTokens, Part,
+    MADE_PAIRS, MadePairs, MadePart, Marks, Padded, ParallelBatch, ParallelTexts, ParallelTokens,
 };
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

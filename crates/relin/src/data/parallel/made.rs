@@ -27,14 +27,14 @@ pub const MADE_PAIRS: &[MadePairs] = &[
 
 /// Which pairs: no source of one part is one of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum MadePart {
     /// To train on.
     Training,
     /// To validate on.
     HeldOut,
 }
 
-impl Part {
+impl MadePart {
     fn stream(self) -> u64 {
         u64::from_le_bytes(match self {
             Self::Training => *b"pairs-tr",
@@ -61,15 +61,16 @@ impl MadePairs {
     }
 
     /// Pair number `index` of a part, where a share of all sources is held out. What is held out depends on no seed.
-    pub fn pair(&self, seed: u64, part: Part, share: f64, index: u64) -> [String; 2] {
+    pub fn pair(&self, seed: u64, part: MadePart, share: f64, index: u64) -> [String; 2] {
         let own = Rng::new(seed, part.stream()).word(index);
         let draws = (0..).map(|draw| (self.pair)(&Rng::new(own, draw)));
-        let mut fitting = draws.filter(|[source, _]| (part == Part::HeldOut) == is_held_out(source, share));
+        let mut fitting =
+            draws.filter(|[source, _]| (part == MadePart::HeldOut) == is_held_out(source, share));
         fitting.next().expect("draws do not end")
     }
 
     /// All pairs of a part.
-    pub fn texts(&self, seed: u64, part: Part, share: f64) -> ParallelTexts {
+    pub fn texts(&self, seed: u64, part: MadePart, share: f64) -> ParallelTexts {
         let pair = |index| {
             let place = format!("{}, pair {index}", self.name);
             (self.pair(seed, part, share, index), [place.clone(), place])
@@ -156,10 +157,10 @@ mod tests {
     #[test]
     fn every_answer_is_exact() {
         for index in 0..500 {
-            let [source, target] = MADE_PAIRS[0].pair(1, Part::Training, 0.1, index);
+            let [source, target] = MADE_PAIRS[0].pair(1, MadePart::Training, 0.1, index);
             assert_eq!(source.chars().rev().collect::<String>(), target);
             assert!((1..=12).contains(&source.len()), "{source}");
-            let [source, target] = MADE_PAIRS[1].pair(1, Part::HeldOut, 0.1, index);
+            let [source, target] = MADE_PAIRS[1].pair(1, MadePart::HeldOut, 0.1, index);
             let (a, b) = source.split_once('+').unwrap();
             let [a, b] = [a, b].map(|n| n.parse::<usize>().unwrap());
             assert!((10..100).contains(&a) && (10..100).contains(&b), "{source}");
@@ -173,9 +174,9 @@ mod tests {
             let sources = |seed, part| -> BTreeSet<String> {
                 (0..3000).map(|index| set.pair(seed, part, 0.1, index)[0].clone()).collect()
             };
-            let held = sources(1, Part::HeldOut);
-            assert!(held.is_disjoint(&sources(1, Part::Training)), "{}", set.name);
-            assert!(held.is_disjoint(&sources(2, Part::Training)), "{}", set.name);
+            let held = sources(1, MadePart::HeldOut);
+            assert!(held.is_disjoint(&sources(1, MadePart::Training)), "{}", set.name);
+            assert!(held.is_disjoint(&sources(2, MadePart::Training)), "{}", set.name);
             assert!(held.len() > 500, "{}: {}", set.name, held.len());
         }
     }
@@ -183,8 +184,8 @@ mod tests {
     #[test]
     fn a_pair_depends_on_seed_part_and_index_alone() {
         let pair = |seed, part, index| MADE_PAIRS[0].pair(seed, part, 0.1, index);
-        assert_eq!(pair(1, Part::Training, 5), pair(1, Part::Training, 5));
-        assert_ne!(pair(1, Part::Training, 5), pair(2, Part::Training, 5));
-        assert_ne!(pair(1, Part::Training, 5), pair(1, Part::Training, 6));
+        assert_eq!(pair(1, MadePart::Training, 5), pair(1, MadePart::Training, 5));
+        assert_ne!(pair(1, MadePart::Training, 5), pair(2, MadePart::Training, 5));
+        assert_ne!(pair(1, MadePart::Training, 5), pair(1, MadePart::Training, 6));
     }
 }

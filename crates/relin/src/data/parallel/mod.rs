@@ -5,5 +5,5 @@ mod made;
 mod texts;
 
 pub use batch::{Marks, Padded, ParallelBatch, ParallelTokens};
-pub use made::{MADE_PAIRS, MadePairs, Part};
+pub use made::{MADE_PAIRS, MadePairs, MadePart};
 pub use texts::ParallelTexts;

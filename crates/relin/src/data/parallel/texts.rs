@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::labelled::{Column, read_columns};
 use super::super::{DataError, hold_out};
-use super::{MADE_PAIRS, MadePairs, Marks, ParallelTokens, Part};
+use super::{MADE_PAIRS, MadePairs, MadePart, Marks, ParallelTokens};
 use crate::nearest::nearest;
 use crate::recipe::{DataConfig, Recipe, Sources};
 use crate::tokenizer::Tokenizer;
@@ -35,7 +35,7 @@ impl ParallelTexts {
             data.validation_source.as_ref().map(|sources| Self::open(sources, targets, data)).transpose()?;
         if let Some(set) = made(data) {
             let part = |part| set.texts(seed, part, data.validation);
-            return Ok((part(Part::Training), validation.unwrap_or_else(|| part(Part::HeldOut))));
+            return Ok((part(MadePart::Training), validation.unwrap_or_else(|| part(MadePart::HeldOut))));
         }
         let all = Self::open(&data.source, data.target_source.as_ref(), data)?;
         if let Some(validation) = validation {
