@@ -138,7 +138,7 @@ fn draw(args: &EvalArgs, usual: &Path, svg: &str, output: &Output) -> Result<(),
     let path = args.plot.as_deref().unwrap_or(usual);
     match write_atomic(path, svg.as_bytes()) {
         Ok(()) => output.note(format!("plot: {}", path.display())),
-        Err(error) if args.plot.is_none() => output.warning(&format!("no plot: {error}")),
+        Err(error) if args.plot.is_none() => output.warning(format_args!("no plot: {error}")),
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -52,10 +52,12 @@ pub struct Gallery {
     pub default_size: u64,
     /// The smallest and the largest `size`.
     pub sizes: (u64, u64),
-    /// Writes to a folder so many pictures of a size, from a seed; gives their bytes and their SHA-256, one after
-    /// another.
-    pub write: fn(&Path, u64, u64, u64) -> Result<(u64, String), DataError>,
+    /// What writes them.
+    pub write: WritePictures,
 }
+
+/// Writes to a folder so many pictures of a size, from a seed; gives their bytes and their SHA-256, one after another.
+pub type WritePictures = fn(&Path, u64, u64, u64) -> Result<(u64, String), DataError>;
 
 /// A file on the network.
 #[derive(Clone, Copy, Debug)]

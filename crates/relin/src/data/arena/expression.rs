@@ -119,7 +119,7 @@ fn apply(operator: u8, mut arguments: Vec<u8>) -> Option<u8> {
     Some(match operator - MIN {
         0 => first,
         1 => last,
-        2 if arguments.len() % 2 == 0 => (arguments[middle - 1] + arguments[middle]) / 2,
+        2 if arguments.len().is_multiple_of(2) => (arguments[middle - 1] + arguments[middle]) / 2,
         2 => arguments[middle],
         _ => (arguments.iter().map(|&digit| u64::from(digit)).sum::<u64>() % 10) as u8,
     })

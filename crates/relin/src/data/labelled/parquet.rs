@@ -187,8 +187,11 @@ pub(super) mod tests {
     const NAMES: &str =
         r#"{"info": {"features": {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}, "text": {}}}}"#;
 
+    /// A text and its class.
+    pub type Labelled<'a> = (Option<&'a [u8]>, i64);
+
     /// A file of groups of rows; a text that is absent is null.
-    pub fn write(path: &Path, groups: &[&[(Option<&[u8]>, i64)]], names: Option<&str>, codec: Compression) {
+    pub fn write(path: &Path, groups: &[&[Labelled]], names: Option<&str>, codec: Compression) {
         let schema = "message m { optional binary text (utf8); required int64 label; }";
         let metadata = names.map(|names| vec![KeyValue::new(HUGGING_FACE.into(), names.to_owned())]);
         let properties =
@@ -240,8 +243,7 @@ pub(super) mod tests {
     #[test]
     fn classes_have_the_names_that_the_file_gives() {
         let (_folder, path) = file();
-        let rows: &[(Option<&[u8]>, i64)] =
-            &[(Some(b"x"), 1), (Some(b"y"), -1), (Some(b"z"), 2), (Some(b"\xff"), 0)];
+        let rows: &[Labelled] = &[(Some(b"x"), 1), (Some(b"y"), -1), (Some(b"z"), 2), (Some(b"\xff"), 0)];
         write(&path, &[rows], Some(NAMES), Compression::SNAPPY);
         let found = values(&path);
         assert_eq!(found[..2], [pair(Some("pos"), Some("x")), pair(None, Some("y"))]);

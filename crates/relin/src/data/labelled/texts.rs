@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn shards_of_parquet_are_read_in_the_order_of_their_names() {
         let (_folder, name) = folder(&[("data/README.md", "no table")]);
-        let shard = |number: usize, rows: &[(Option<&[u8]>, i64)]| {
+        let shard = |number: usize, rows: &[parquet::tests::Labelled]| {
             let path = format!("{name}/data/train-0000{number}-of-00002.parquet");
             parquet::tests::write(Path::new(&path), &[rows], None, Compression::SNAPPY);
         };
