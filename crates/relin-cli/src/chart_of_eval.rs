@@ -63,7 +63,7 @@ mod tests {
             length,
             loss,
             perplexity: loss.exp(),
-            bits_per_byte: loss,
+            bits_per_byte: Some(loss),
             accuracy: 0.5,
             tokens: 1000,
         }
