@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relin::eval::{
-    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, evaluate, evaluate_classes,
-    evaluate_probe,
+    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, SequenceEvaluation,
+    SequenceOptions, evaluate, evaluate_classes, evaluate_probe, evaluate_sequences,
 };
 use relin::recipe::{Recipe, Task};
 use relin::runlog::{RECIPE_FILE, write_atomic};
@@ -26,7 +26,8 @@ Examples:
   relin eval runs/quickstart --lengths 128,512,2048 --json
   relin eval runs/quickstart --data other.txt
   relin eval runs/cola --data test.tsv --predictions cola.tsv --skip-bad-rows
-  relin eval runs/mnist --split test --predictions mnist.tsv --plot mnist.svg";
+  relin eval runs/mnist --split test --predictions mnist.tsv --plot mnist.svg
+  relin eval runs/reversal --predictions reversal.tsv";
 
 /// Names of the plots in a run's folder.
 const CONFUSION_FILE: &str = "confusion.svg";
@@ -46,7 +47,8 @@ pub struct EvalArgs {
     /// Context lengths, separated by commas [default: the length trained on]
     #[arg(long, value_name = "T,...", value_delimiter = ',')]
     lengths: Vec<NonZeroUsize>,
-    /// Write the class chosen for each example, with its probability, as a table (classifiers)
+    /// Write the class chosen or the target written for each example, with its probability, as a table (not language
+    /// models)
     #[arg(long, value_name = "FILE.tsv")]
     predictions: Option<PathBuf>,
     /// Pass over bad rows of a table, and list them (classifiers of texts)
@@ -71,17 +73,41 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
             classifier(args, &run, output)
         }
         Task::Probe => probe(args, &run, trained, output),
+        Task::SequenceToSequence => sequences(args, &run, output),
     }
 }
 
-fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    if let Some(length) = args.lengths.first() {
-        return Err(Failure::BadOption {
+fn refuse_lengths(args: &EvalArgs) -> Result<(), Failure> {
+    args.lengths.first().map_or(Ok(()), |length| {
+        Err(Failure::BadOption {
             option: "--lengths",
-            expected: "a language model: examples of a classifier have lengths of their own",
+            expected: "a language model: examples of other models have lengths of their own",
             found: length.to_string(),
-        });
+        })
+    })
+}
+
+fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    refuse_lengths(args)?;
+    if let Some(path) = &args.plot {
+        let expected = "a model of another kind: the scores of an encoder-decoder have no plot";
+        let found = path.display().to_string();
+        return Err(Failure::BadOption { option: "--plot", expected, found });
     }
+    let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
+    let evaluation = evaluate_sequences(run, &SequenceOptions { data, split, predictions })?;
+    let SequenceEvaluation { split, loss, accuracy, exact_match, bleu, examples, .. } = &evaluation;
+    let bleu = bleu.map_or(String::new(), |bleu| format!("BLEU {bleu:.2}  "));
+    let examples = grouped(*examples);
+    output.result(format!(
+        "{split}  loss {loss:.4}  accuracy {accuracy:.4}  exact match {exact_match:.4}  {bleu}({examples} examples)"
+    ));
+    output.event(&evaluation);
+    Ok(())
+}
+
+fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    refuse_lengths(args)?;
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
     let options = ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
     let evaluation = evaluate_classes(run, &options)?;
@@ -187,7 +213,7 @@ fn language_model(args: &EvalArgs, run: &Path, trained: usize, output: &Output) 
     if let Some(path) = &args.predictions {
         return Err(Failure::BadOption {
             option: "--predictions",
-            expected: "a classifier",
+            expected: "a classifier or an encoder-decoder",
             found: path.display().to_string(),
         });
     }

@@ -20,5 +20,7 @@ mod inspect;
 mod resume;
 /// Training, scoring and writing.
 mod runs;
+/// Training and asking encoder-decoders.
+mod sequences;
 /// Help, version, exit statuses, unknown words.
 mod usage;

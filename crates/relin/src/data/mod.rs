@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod files;
 mod generators;
 mod labelled;
+mod parallel;
 mod pieces;
 mod source;
 mod store;
@@ -24,6 +25,9 @@ pub use error::DataError;
 pub use labelled::{
     Augment, Examples, GREY_VALUES, ImageSize, ImageSplit, Images, Input, Labelled, LabelledImages,
     LabelledTexts, RandAugment, Second, Skipped, Texts, UNLABELLED, batch_indices, hold_out,
+};
+pub use parallel::{
+    MADE_PAIRS, MadePairs, MadePart, Marks, Padded, ParallelBatch, ParallelTexts, ParallelTokens,
 };
 pub use pieces::{Piece, Pieces};
 pub use source::{QUICKSTART, TextSource};

@@ -1,12 +1,16 @@
-//! Scores of trained models: of language models, of classifiers, of probes.
+//! Scores of trained models: of language models, of classifiers, of encoder-decoders, of probes.
 
+mod bleu;
 mod classes;
 mod language_model;
 mod probe;
+mod sequences;
 
+pub use bleu::bleu;
 pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
 pub use language_model::{EvalOptions, Evaluation, evaluate};
 pub use probe::{ProbeEvaluation, evaluate_probe};
+pub use sequences::{SequenceEvaluation, SequenceOptions, evaluate_sequences};
 
 use crate::data::DataError;
 use crate::hub::HubError;

@@ -1,8 +1,10 @@
 //! Writing text with a trained model, in constant memory with linear attention.
 
+mod beam;
 mod sampler;
 mod state;
 mod stops;
+mod target;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,9 +15,11 @@ use serde::Serialize;
 use crate::hub::{self, HubError, TrainedModel};
 use crate::model::{Session, TokenModel};
 use crate::tokenizer::TokenizerError;
+pub use beam::{Found, SearchOptions, search};
 pub use sampler::{Sampler, SamplerOptions};
 pub use state::{StateError, load_session, save_session};
 use stops::Stops;
+pub use target::{Target, TargetOptions, generate_target};
 
 /// How to write.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,11 +59,14 @@ pub enum GenerateError {
     /// The prompt has no tokens.
     #[error("the prompt")]
     Prompt(#[source] TokenizerError),
+    /// Nothing to write a target of.
+    #[error("the prompt is empty: a target is written from a source")]
+    NoSource,
     /// The saved session.
     #[error(transparent)]
     State(#[from] StateError),
     /// Learned absolute positions end somewhere.
-    #[error("{wanted} tokens are wanted in all, but the model's learned absolute positions end at {limit}")]
+    #[error("{wanted} tokens are wanted, but the model's learned absolute positions end at {limit}")]
     TooLong {
         /// Tokens seen, of the prompt and to be written.
         wanted: usize,

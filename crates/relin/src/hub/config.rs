@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::HubError;
-use crate::model::{CausalLm, Classifier, MaskedLm, Network};
+use crate::model::{CausalLm, Classifier, MaskedLm, Network, Seq2Seq};
 use crate::recipe::ModelConfig;
 use crate::runlog::write_atomic;
 
@@ -42,7 +42,7 @@ pub fn write_config<M: Network>(path: &Path, config: &ModelConfig) -> Result<(),
 /// # Errors
 /// If it cannot be read, is another kind of model's, of another version, or has a wrong key or value.
 pub fn read_config(path: &Path) -> Result<ModelConfig, HubError> {
-    read(path, &[CausalLm::KIND.0, MaskedLm::KIND.0, Classifier::KIND.0])
+    read(path, &[CausalLm::KIND.0, MaskedLm::KIND.0, Classifier::KIND.0, Seq2Seq::KIND.0])
 }
 
 /// Reads the configuration of a model of one kind.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use crate::model::{CausalLm, ModelError, Network, TensorError, load_tensors};
+use crate::model::{CausalLm, ModelError, Network, Seq2Seq, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -154,6 +154,28 @@ pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
     }
     let tokenizer = load_tokenizer(folder, &config, 0)?;
     Ok(TrainedModel { config, model, tokenizer, recipe, hash })
+}
+
+/// An encoder-decoder with all that is needed to use it.
+#[derive(Debug)]
+pub struct TrainedSeq2Seq {
+    /// The network with its weights, without autodiff.
+    pub model: Seq2Seq,
+    /// Text to tokens and back; the marks are above its tokens.
+    pub tokenizer: Tokenizer,
+    /// How it was trained.
+    pub recipe: Recipe,
+}
+
+/// Loads a run's encoder-decoder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_seq2seq(folder: &Path, device: &Device) -> Result<TrainedSeq2Seq, HubError> {
+    let Loaded { config, model, recipe, .. } =
+        load_network(folder, |config| Seq2Seq::new(config, 0, device))?;
+    let tokenizer = load_tokenizer(folder, &config, recipe.own_tokens())?;
+    Ok(TrainedSeq2Seq { model, tokenizer, recipe })
 }
 
 /// A network of any kind with what stands beside it in every run.

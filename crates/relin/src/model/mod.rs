@@ -1,5 +1,6 @@
 //! Whole networks.
 
+mod block;
 mod causal_lm;
 mod classifier;
 mod dropper;
@@ -7,6 +8,9 @@ mod initialize;
 mod masked_lm;
 mod network;
 mod pair_head;
+mod pass;
+mod seq2seq;
+mod seq2seq_session;
 mod session;
 mod tensors;
 mod trunk;
@@ -15,6 +19,8 @@ pub use causal_lm::CausalLm;
 pub use classifier::Classifier;
 pub use masked_lm::MaskedLm;
 pub use network::{Network, TokenModel};
+pub use seq2seq::Seq2Seq;
+pub use seq2seq_session::Seq2SeqSession;
 pub use session::{LayerMemory, Session};
 pub use tensors::{
     NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, load_tensors,

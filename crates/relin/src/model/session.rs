@@ -18,15 +18,16 @@ pub struct Session<'a> {
     position: usize,
 }
 
+/// One layer's self-attention in the middle of a sequence.
 #[derive(Debug)]
-enum Layer {
+pub(super) enum Layer {
     Linear(Box<Recurrent<f32>>),
     Softmax(Cache),
 }
 
 /// What softmax attention remembers: everything.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Cache {
+pub(super) struct Cache {
     /// Encoded keys, `[T, H, K']`.
     k: Vec<f32>,
     /// Values, `[T, H, V]`.
@@ -50,15 +51,7 @@ pub enum LayerMemory {
 impl<'a> Session<'a> {
     /// Before the first token.
     pub fn new(model: &'a CausalLm) -> Self {
-        let empty = |attention: Attention| match attention.kind() {
-            Kind::Linear { .. } => {
-                let kernel = attention.linear();
-                let zero = kernel.zero_state(1);
-                LayerMemory::Linear(Memory::new(&kernel, zero, 0))
-            }
-            Kind::Softmax => LayerMemory::Softmax { k: Vec::new(), v: Vec::new() },
-        };
-        let memories = model.attentions().map(empty).collect();
+        let memories = model.attentions().map(|attention| LayerMemory::empty(&attention)).collect();
         Self::restore(model, 0, memories)
     }
 
@@ -68,24 +61,14 @@ impl<'a> Session<'a> {
     /// If the memories are not one for each layer of this model.
     pub fn restore(model: &'a CausalLm, position: usize, memories: Vec<LayerMemory>) -> Self {
         assert_eq!(memories.len(), model.attentions().len(), "one memory a layer");
-        let layer = |(attention, memory): (Attention, LayerMemory)| match memory {
-            LayerMemory::Linear(memory) => {
-                let parameters = ops::to_vec(attention.position().parameters(&Default::default()).inner());
-                Layer::Linear(Box::new(Recurrent::new(attention.linear(), &parameters, memory)))
-            }
-            LayerMemory::Softmax { k, v } => Layer::Softmax(Cache { k, v }),
-        };
-        let layers = model.attentions().zip(memories).map(layer).collect();
+        let layers = model.attentions().zip(memories);
+        let layers = layers.map(|(attention, memory)| Layer::restore(&attention, memory)).collect();
         Self { model, layers, position }
     }
 
     /// What every layer remembers.
     pub fn memories(&self) -> Vec<LayerMemory> {
-        let memory = |layer: &Layer| match layer {
-            Layer::Linear(recurrent) => LayerMemory::Linear(recurrent.memory()),
-            Layer::Softmax(cache) => LayerMemory::Softmax { k: cache.k.clone(), v: cache.v.clone() },
-        };
-        self.layers.iter().map(memory).collect()
+        self.layers.iter().map(Layer::memory).collect()
     }
 
     /// Number of tokens seen.
@@ -134,8 +117,39 @@ impl<'a> Session<'a> {
 /// Tokens of a prompt taken at once.
 const PREFILL: usize = 4096;
 
+impl LayerMemory {
+    /// Before the first token.
+    pub(super) fn empty(attention: &Attention) -> Self {
+        match attention.kind() {
+            Kind::Linear { .. } => {
+                let kernel = attention.linear();
+                let zero = kernel.zero_state(1);
+                Self::Linear(Memory::new(&kernel, zero, 0))
+            }
+            Kind::Softmax => Self::Softmax { k: Vec::new(), v: Vec::new() },
+        }
+    }
+}
+
 impl Layer {
-    fn attend(&mut self, attention: &Attention, x: Tensor<3>) -> Tensor<3> {
+    pub(super) fn restore(attention: &Attention, memory: LayerMemory) -> Self {
+        match memory {
+            LayerMemory::Linear(memory) => {
+                let parameters = ops::to_vec(attention.position().parameters(&Default::default()).inner());
+                Self::Linear(Box::new(Recurrent::new(attention.linear(), &parameters, memory)))
+            }
+            LayerMemory::Softmax { k, v } => Self::Softmax(Cache { k, v }),
+        }
+    }
+
+    pub(super) fn memory(&self) -> LayerMemory {
+        match self {
+            Self::Linear(recurrent) => LayerMemory::Linear(recurrent.memory()),
+            Self::Softmax(cache) => LayerMemory::Softmax { k: cache.k.clone(), v: cache.v.clone() },
+        }
+    }
+
+    pub(super) fn attend(&mut self, attention: &Attention, x: Tensor<3>) -> Tensor<3> {
         let (device, shape) = (x.device(), x.dims());
         match self {
             Self::Linear(recurrent) => {

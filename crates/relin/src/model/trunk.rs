@@ -6,16 +6,14 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Gradients, Tensor};
 use relin_kernels::encoding::{EncodingError, Parameter};
-use relin_kernels::norm::NormKind;
 use relin_kernels::rng::Rng;
 
+use super::block::{Block, Cross, block, cross};
 use super::dropper::Dropper;
-use crate::nn::{
-    Attention, AttentionConfig, Embedding, EmbeddingConfig, FeedForward, FeedForwardConfig, Kind, Norm,
-    NormConfig, linear_parameters, sinusoidal,
-};
+use super::pass::{Sight, Unwinding};
+use crate::nn::{Attention, Embedding, EmbeddingConfig, Norm, NormConfig, linear_parameters, sinusoidal};
 use crate::ops::{self, OwnedMask};
-use crate::recipe::{Absolute, AttentionKind, Mlp, ModelConfig, OutputNorm};
+use crate::recipe::{Absolute, ModelConfig};
 
 /// Why a model cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +36,7 @@ pub(super) struct Trunk {
     pub embed_patches: Option<Linear>,
     embed_positions: Option<Embedding>,
     position: Option<SharedPosition>,
-    layers: Vec<Block>,
+    pub layers: Vec<Block>,
     norm: Norm,
     #[module(skip)]
     absolute: Absolute,
@@ -48,15 +46,6 @@ pub(super) struct Trunk {
 #[derive(Module, Debug)]
 struct SharedPosition {
     parameters: Param<Tensor<1>>,
-}
-
-/// `x + attention(norm x)`, then `x + feed-forward(norm x)`.
-#[derive(Module, Debug)]
-struct Block {
-    input_layernorm: Norm,
-    self_attn: Attention,
-    post_attention_layernorm: Norm,
-    mlp: FeedForward,
 }
 
 /// How a training loss is computed.
@@ -83,10 +72,19 @@ impl Trunk {
     /// # Errors
     /// If the configuration does not fit together.
     pub fn new(config: &ModelConfig, device: &Device) -> Result<Self, ModelError> {
+        Self::from_layer(0, config, device)
+    }
+
+    /// [`new`](Self::new) with layers counted from `first`, for a model of several trunks: layers of one number draw equal
+    /// reflections, permutations and noise.
+    ///
+    /// # Errors
+    /// If the configuration does not fit together.
+    pub fn from_layer(first: usize, config: &ModelConfig, device: &Device) -> Result<Self, ModelError> {
         let width = config.hidden_size;
         let learned = config.absolute() == Absolute::Learned;
         let count = config.max_position_embeddings.unwrap_or(1);
-        let layers = (0..config.num_hidden_layers).map(|layer| block(config, layer, device));
+        let layers = (0..config.num_hidden_layers).map(|layer| block(config, first + layer, device));
         let (layers, mut shared): (Vec<_>, Vec<_>) =
             layers.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         Ok(Self {
@@ -108,6 +106,22 @@ impl Trunk {
     /// Takes patches of an image, vectors of `patch` numbers.
     pub fn with_patches(self, patch: usize, width: usize, device: &Device) -> Self {
         Self { embed_patches: Some(LinearConfig::new(patch, width).init(device)), ..self }
+    }
+
+    /// Attends to a source in every block, whose layers are counted from `first`.
+    ///
+    /// # Errors
+    /// If the encoding does not fit.
+    pub fn with_source(
+        mut self,
+        first: usize,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        for (layer, block) in self.layers.iter_mut().enumerate() {
+            block.cross = Some(cross(config, first + layer, device)?);
+        }
+        Ok(self)
     }
 
     /// `B·T` token ids to `[B, T, D]`, absolute positions included.
@@ -153,11 +167,8 @@ impl Trunk {
     }
 
     /// The hidden states after the final norm, with the noise of step 0 and without dropout.
-    pub fn hidden(&self, mut x: Tensor<3>, mask: &OwnedMask) -> Tensor<3> {
-        for block in self.blocks(0) {
-            x = block.forward(x, mask.clone(), &mut Dropper::none());
-        }
-        self.norm.forward(x)
+    pub fn hidden(&self, x: Tensor<3>, mask: &OwnedMask) -> Tensor<3> {
+        self.run(x, Sight { mask, source: None, step: 0 }, &mut Dropper::none())
     }
 
     /// The final norm alone.
@@ -175,63 +186,41 @@ impl Trunk {
     ) -> Loss {
         let mut dropper = Dropper::new(options, self.layers.len());
         let embedded = dropper.apply(embedded);
-        if options.checkpointing {
-            return self.loss_with_checkpoints(embedded, mask, options, dropper, head);
+        let sight = Sight { mask, source: None, step: options.step };
+        if !options.checkpointing {
+            return Loss::of(head(self.run(embedded, sight, &mut dropper)));
         }
-        let mut x = embedded;
-        for block in self.blocks(options.step) {
-            x = block.forward(x, mask.clone(), &mut dropper);
-        }
-        let loss = head(self.norm.forward(x));
-        Loss { value: value_of(&loss), gradients: vec![loss.backward()] }
-    }
-
-    /// Keeps only the blocks' inputs, and runs each block again when its gradient is due.
-    fn loss_with_checkpoints(
-        &self,
-        embedded: Tensor<3>,
-        mask: &OwnedMask,
-        options: LossOptions,
-        mut dropper: Dropper,
-        head: impl Fn(Tensor<3>) -> Tensor<1>,
-    ) -> Loss {
-        let frozen = self.valid();
-        let mut x = embedded.clone().inner();
-        let mut kept = Vec::with_capacity(self.layers.len());
-        for block in frozen.blocks(options.step) {
-            kept.push((x.clone(), dropper));
-            x = block.forward(x, mask.clone(), &mut dropper);
-        }
-        let last = x.autodiff().require_grad();
-        let loss = head(self.norm.forward(last.clone()));
-        let value = value_of(&loss);
-        let mut gradients = vec![loss.backward()];
-        let mut flowing = take(&last, &mut gradients);
-        for (layer, (input, mut dropper)) in kept.into_iter().enumerate().rev() {
-            let block = self.block(layer, options.step);
-            let input = input.autodiff().require_grad();
-            let output = block.forward(input.clone(), mask.clone(), &mut dropper);
-            gradients.push((output * flowing.autodiff()).sum().backward());
-            flowing = take(&input, &mut gradients);
-        }
-        gradients.push((embedded * flowing.autodiff()).sum().backward());
-        Loss { value, gradients }
+        let kept = self.keep(embedded.clone(), sight, &mut dropper);
+        let (loss, flowing) = self.above(&kept, head);
+        let mut unwinding = Unwinding { flowing, source: None, gradients: loss.gradients };
+        self.unwind(kept, sight, &mut unwinding);
+        unwinding.through([(embedded, unwinding.flowing.clone())]);
+        Loss { value: loss.value, gradients: unwinding.gradients }
     }
 
     /// The first part of the model whose output is not finite.
-    pub fn first_not_finite(&self, mut x: Tensor<3>, mask: &OwnedMask) -> Option<String> {
+    pub fn first_not_finite(&self, x: Tensor<3>, mask: &OwnedMask) -> Option<String> {
+        self.first_not_finite_in("model", x, Sight { mask, source: None, step: 0 })
+    }
+
+    /// [`first_not_finite`](Self::first_not_finite) of a part of that name.
+    pub fn first_not_finite_in(&self, name: &str, mut x: Tensor<3>, sight: Sight<'_>) -> Option<String> {
         if !is_finite(&x) {
             return Some("the embeddings".into());
         }
         for (index, block) in self.blocks(0).enumerate() {
-            let attended = block.self_attn.forward(block.input_layernorm.forward(x.clone()), mask.clone());
+            let attended =
+                block.self_attn.forward(block.input_layernorm.forward(x.clone()), sight.mask.clone());
             if !is_finite(&attended) {
-                return Some(format!("model.layers.{index}.self_attn"));
+                return Some(format!("{name}.layers.{index}.self_attn"));
             }
-            x = x + attended;
+            x = block.look(x + attended, sight.source, &mut Dropper::none());
+            if !is_finite(&x) {
+                return Some(format!("{name}.layers.{index}.cross"));
+            }
             let fed = block.mlp.forward_normed(&block.post_attention_layernorm, x.clone(), false);
             if !is_finite(&fed) {
-                return Some(format!("model.layers.{index}.mlp"));
+                return Some(format!("{name}.layers.{index}.mlp"));
             }
             x = x + fed;
         }
@@ -246,24 +235,40 @@ impl Trunk {
     /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
     /// anything, then what is each layer's own, where it has any.
     pub(super) fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
-        let split = self.layers.iter().map(|block| block.self_attn.position().split_parameters());
-        let (mut shared, own): (Vec<_>, Vec<_>) = split.unzip();
+        let (mut shared, mut own) = (Vec::new(), Vec::new());
+        for block in &self.layers {
+            let (of_all, of_this) = block.self_attn.position().split_parameters();
+            shared.push(of_all);
+            own.push(of_this);
+            own.extend(block.cross.as_ref().map(|cross| cross.attn.position().learned()));
+        }
         shared.truncate(1);
         shared.into_iter().chain(own).filter(|parameters| !parameters.is_empty()).collect()
     }
 
     /// The blocks with the noise and the random features of a step.
-    fn blocks(&self, step: u64) -> impl Iterator<Item = Cow<'_, Block>> {
+    pub(super) fn blocks(&self, step: u64) -> impl Iterator<Item = Cow<'_, Block>> {
         (0..self.layers.len()).map(move |layer| self.block(layer, step))
     }
 
-    fn block(&self, layer: usize, step: u64) -> Cow<'_, Block> {
+    pub(super) fn block(&self, layer: usize, step: u64) -> Cow<'_, Block> {
         let block = &self.layers[layer];
         let shared = self.position.as_ref().map(|position| position.parameters.val());
-        if shared.is_none() && (step == 0 || !block.self_attn.changes_with_steps()) {
+        let cross = block.cross.as_ref().is_some_and(|cross| cross.attn.changes_with_steps());
+        if shared.is_none() && (step == 0 || !(cross || block.self_attn.changes_with_steps())) {
             return Cow::Borrowed(block);
         }
-        Cow::Owned(Block { self_attn: block.self_attn.prepared(shared, step), ..block.clone() })
+        let mut block = block.clone();
+        block.self_attn = block.self_attn.prepared(shared, step);
+        block.cross = block.cross.map(|cross| Cross { attn: cross.attn.prepared(None, step), ..cross });
+        Cow::Owned(block)
+    }
+
+    /// The attention of each layer to a source, as evaluation uses it.
+    pub(super) fn cross_attentions(&self) -> impl Iterator<Item = Attention> {
+        (0..self.layers.len())
+            .filter_map(|layer| self.block(layer, 0).into_owned().cross)
+            .map(|cross| cross.attn)
     }
 
     /// One block with its attention replaced by `attend`, which maps the normed input to the attention's output.
@@ -273,8 +278,20 @@ impl Trunk {
         x: Tensor<3>,
         attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
     ) -> Tensor<3> {
+        self.block_with_source(layer, x, attend, |_, x| x)
+    }
+
+    /// [`block_with`](Self::block_with), with the attention to a source replaced by `look`, residual included.
+    pub(super) fn block_with_source(
+        &self,
+        layer: usize,
+        x: Tensor<3>,
+        attend: impl FnOnce(&Attention, Tensor<3>) -> Tensor<3>,
+        look: impl FnOnce(&Block, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
         let block = self.block(layer, 0);
         let x = x.clone() + attend(&block.self_attn, block.input_layernorm.forward(x));
+        let x = look(&block, x);
         block.mlp.forward_normed(&block.post_attention_layernorm, x, true)
     }
 
@@ -297,72 +314,9 @@ pub struct Loss {
     pub gradients: Vec<Gradients>,
 }
 
-fn value_of(loss: &Tensor<1>) -> f64 {
-    f64::from(ops::to_vec(loss.clone().inner())[0])
-}
-
-/// The gradient of a checkpoint, which the latest pass holds.
-fn take(leaf: &Tensor<3>, gradients: &mut [Gradients]) -> Tensor<3> {
-    let latest = gradients.last_mut().expect("a pass was made");
-    leaf.grad_remove(latest).expect("every block passes a gradient to its input")
-}
-
-/// A block, and what its encoding has in common with the others.
-fn block(
-    config: &ModelConfig,
-    layer: usize,
-    device: &Device,
-) -> Result<(Block, Option<Param<Tensor<1>>>), EncodingError> {
-    let width = config.hidden_size;
-    let norm = || NormConfig { kind: config.norm, width, eps: config.norm_eps }.init(device);
-    let kind = match config.attention {
-        AttentionKind::Softmax => Kind::Softmax,
-        AttentionKind::Linear => Kind::Linear {
-            feature_map: config.feature_map,
-            stage: config.position_stage(),
-            normalizer: config.normalizer,
-            eps: config.normalizer_eps,
-            chunk: config.attention_chunk,
-        },
-    };
-    let attention = AttentionConfig {
-        width,
-        heads: config.num_attention_heads,
-        layer,
-        kind,
-        encoding: config.position.encoding(),
-        position_bias: config.position.bias(),
-        output_norm: match config.output_norm() {
-            OutputNorm::None => None,
-            OutputNorm::Layer => Some(NormKind::Layer),
-            OutputNorm::Rms => Some(NormKind::Rms),
-        },
-        norm_eps: config.norm_eps,
-        bias: config.bias,
-    };
-    let mlp = FeedForwardConfig {
-        width,
-        inner: config.intermediate_size(),
-        activation: config.hidden_act,
-        gated: config.mlp == Mlp::Gated,
-        bias: config.bias,
-    };
-    let (self_attn, shared) = attention.init_layer(device)?;
-    let (input_layernorm, post_attention_layernorm) = (norm(), norm());
-    Ok((Block { input_layernorm, self_attn, post_attention_layernorm, mlp: mlp.init(device) }, shared))
-}
-
-impl Block {
-    fn forward(&self, x: Tensor<3>, mask: OwnedMask, dropper: &mut Dropper) -> Tensor<3> {
-        let (first, second) = (&self.input_layernorm, &self.post_attention_layernorm);
-        dropper.enter_block();
-        if dropper.is_idle() {
-            let x = self.self_attn.forward_normed(Some(first), x.clone(), mask, Some(x));
-            return self.mlp.forward_normed(second, x, true);
-        }
-        let attended = self.self_attn.forward_normed(Some(first), x.clone(), mask, None);
-        let x = x + dropper.apply_to_sublayer(attended);
-        let fed = self.mlp.forward_normed(second, x.clone(), false);
-        x + dropper.apply_to_sublayer(fed)
+impl Loss {
+    /// Goes back through the whole graph of a loss.
+    pub(super) fn of(loss: Tensor<1>) -> Self {
+        Self { value: f64::from(ops::to_vec(loss.clone().inner())[0]), gradients: vec![loss.backward()] }
     }
 }

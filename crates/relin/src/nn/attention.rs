@@ -1,5 +1,7 @@
 //! Multi-head attention with a relative encoding: linear, or softmax beside it.
 
+mod cross;
+
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};

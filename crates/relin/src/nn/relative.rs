@@ -88,7 +88,8 @@ impl Relative {
         self.bias.0.as_ref()
     }
 
-    fn learned(&self) -> Vec<Parameter> {
+    /// The parameters in order, with their initial values.
+    pub fn learned(&self) -> Vec<Parameter> {
         self.bias().map_or_else(|| self.encoding().parameters(), |bias| bias.parameters())
     }
 

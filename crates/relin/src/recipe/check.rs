@@ -5,8 +5,8 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, DataConfig, ModelConfig, Pair, Pixels, Pooling, ProbeKind, Recipe, RecipeError,
-    Task, TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, CrossPosition, DataConfig, ModelConfig, Pair, Pixels, Pooling, ProbeKind,
+    Recipe, RecipeError, Task, TokenizerChoice, TrainConfig,
 };
 use crate::data::{Augment, PATHFINDER_SIZES, PathfinderConfig, RandAugment};
 
@@ -15,6 +15,7 @@ type Checked = Result<(), RecipeError>;
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
     masks(recipe)?;
+    sequences(recipe)?;
     probe(recipe)?;
     pooling(recipe)?;
     pairs(recipe)?;
@@ -99,11 +100,41 @@ fn masks(recipe: &Recipe) -> Checked {
     })
 }
 
+/// A target and its source: neither order nor length ties them together, so no mask between them is causal.
+fn sequences(recipe: &Recipe) -> Checked {
+    let (model, data) = (&recipe.model, &recipe.data);
+    let paired = data.validation_source.is_none() || data.target_source.is_none();
+    require(paired || data.validation_target_source.is_some(), "data.validation_target_source", || {
+        ("targets beside `data.validation_source`, as `data.target_source` beside `data.source`", "none")
+    })?;
+    let CrossPosition::Own(position) = &model.cross_position else { return Ok(()) };
+    require(position.absolute().is_none(), "model.cross_position", || {
+        ("\"same\" or a relative encoding", position)
+    })?;
+    let as_if = Recipe {
+        task: Task::SequenceToSequence,
+        model: ModelConfig {
+            position: position.clone(),
+            cross_position: CrossPosition::Same,
+            ..model.clone()
+        },
+        ..recipe.clone()
+    };
+    let named = |error| match error {
+        RecipeError::BadValue { expected, found, .. } => {
+            RecipeError::BadValue { field: "model.cross_position", expected, found }
+        }
+        error => error,
+    };
+    positions(&as_if.model, data.context).and_then(|()| masks(&as_if)).map_err(named)
+}
+
 /// A vector before the sequence belongs to a classifier, and would move every cell of a grid by one.
 fn pooling(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
     let cls = model.pooling == Pooling::Cls;
-    let classes = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe);
+    let classes =
+        !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe | Task::SequenceToSequence);
     require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
     require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))

@@ -37,6 +37,12 @@ pub struct DataConfig {
     pub text_pair_column: Option<String>,
     /// That which holds their classes.
     pub label_column: String,
+    /// That which holds the targets of a sequence-to-sequence task, whose sources are the texts.
+    pub target_column: String,
+    /// Files of targets, line by line beside those of `source`; `source` is then no table.
+    pub target_source: Option<Sources>,
+    /// The same beside `validation_source`.
+    pub validation_target_source: Option<Sources>,
     /// Names of the columns of a table without a header.
     pub columns: Option<Vec<String>>,
     /// Whether the fields of a table may stand in quotes; of `.csv` they may, of other tables not, if not given.
@@ -76,6 +82,9 @@ impl Default for DataConfig {
             text_column: "text".into(),
             text_pair_column: None,
             label_column: "label".into(),
+            target_column: "target".into(),
+            target_source: None,
+            validation_target_source: None,
             columns: None,
             quoting: None,
             skip_rows: 0,

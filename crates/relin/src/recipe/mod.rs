@@ -38,12 +38,12 @@ pub use model::{
     Pixels, Pooling, Stage,
 };
 pub use overrides::Override;
-pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, Position};
+pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
 pub use probe::{ProbeConfig, ProbeKind};
 pub use source_text::SourceText;
 pub use train::{Schedule, TrainConfig};
 
-use crate::data::ListOpsTokens;
+use crate::data::{ListOpsTokens, Marks};
 
 /// What is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ pub enum Task {
     ImageClassification,
     /// Made sequences with exact answers ([`ProbeKind`]).
     Probe,
+    /// A text from another text: translation and the like.
+    SequenceToSequence,
     /// What a nested list of digits is worth.
     #[serde(rename = "listops")]
     ListOps,
@@ -137,10 +139,11 @@ impl Recipe {
     }
 
     /// Tokens of the model's own, above those of the tokenizer: the mask of a masked language model, what separates the
-    /// texts of a joined pair.
+    /// texts of a joined pair, what begins and ends a target.
     pub fn own_tokens(&self) -> usize {
         match self.task {
             Task::MaskedLm => 1,
+            Task::SequenceToSequence => Marks::COUNT,
             Task::TextClassification => {
                 usize::from(self.data.text_pair_column.is_some() && self.model.pair == Pair::Joined)
             }

@@ -8,7 +8,7 @@ pub use relin_kernels::feature_map::FeatureMap;
 pub use relin_kernels::linear_attention::Normalizer;
 pub use relin_kernels::norm::NormKind as Norm;
 
-use super::Position;
+use super::{CrossPosition, Position};
 
 /// The network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,10 @@ pub struct ModelConfig {
     pub position: Position,
     /// Whether the relative encoding acts on q and k or on their features; where it belongs if not given.
     pub position_stage: Option<Stage>,
+    /// The relative encoding between a target and its source, both of whose positions count from 0: a target's token t and
+    /// a source's token t have lag 0. `same` is that of `position`, and the default: most tasks align the two in order or in
+    /// reverse, which a lag expresses, and `none` leaves to the encoder to say where each token stands.
+    pub cross_position: CrossPosition,
     /// Absolute positions added to the embeddings, beside any relative encoding.
     pub absolute: Absolute,
     /// Chunk length of the training form of linear attention.
@@ -105,6 +109,7 @@ impl Default for ModelConfig {
             output_norm: None,
             position: Position::Preset("lrpe-unitary".into()),
             position_stage: None,
+            cross_position: CrossPosition::Same,
             absolute: Absolute::None,
             attention_chunk: 64,
             bias: true,
@@ -142,11 +147,24 @@ impl ModelConfig {
 
     /// Whether the relative encoding acts on q and k or on their features.
     pub fn position_stage(&self) -> Stage {
+        self.stage_of(&self.position)
+    }
+
+    /// Whether a relative encoding acts on q and k or on their features.
+    pub fn stage_of(&self, position: &Position) -> Stage {
         match self.attention {
             AttentionKind::Softmax => Stage::BeforeFeatureMap,
             AttentionKind::Linear => {
-                self.position_stage.unwrap_or_else(|| self.position.encoding().stage(self.feature_map))
+                self.position_stage.unwrap_or_else(|| position.encoding().stage(self.feature_map))
             }
+        }
+    }
+
+    /// The relative encoding between a target and its source.
+    pub fn cross_position(&self) -> &Position {
+        match &self.cross_position {
+            CrossPosition::Same => &self.position,
+            CrossPosition::Own(position) => position,
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use relin_kernels::encoding::bias::BiasConfig;
 use relin_kernels::encoding::{EncodingConfig, PRESETS, preset};
 use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::Absolute;
@@ -119,5 +119,51 @@ impl<'de> Visitor<'de> for PositionVisitor {
                 message => Error::custom(message),
             }
         })
+    }
+}
+
+/// The relative positions between a target and its source: `"same"`, or whatever [`Position`] takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum CrossPosition {
+    /// As within each of them.
+    #[default]
+    Same,
+    /// Their own.
+    Own(Position),
+}
+
+impl Serialize for CrossPosition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Same => serializer.serialize_str("same"),
+            Self::Own(position) => position.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CrossPosition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CrossVisitor)
+    }
+}
+
+struct CrossVisitor;
+
+impl<'de> Visitor<'de> for CrossVisitor {
+    type Value = CrossPosition;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`same`, the name of a preset or a table with a `type`")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<CrossPosition, E> {
+        if name == "same" {
+            return Ok(CrossPosition::Same);
+        }
+        PositionVisitor.visit_str(name).map(CrossPosition::Own)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CrossPosition, A::Error> {
+        PositionVisitor.visit_map(map).map(CrossPosition::Own)
     }
 }

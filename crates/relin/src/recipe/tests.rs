@@ -59,6 +59,27 @@ fn a_decay_needs_a_causal_task() {
 }
 
 #[test]
+fn positions_between_source_and_target_are_those_of_either_unless_told() {
+    let text = "task = \"sequence-to-sequence\"\n[model]\nposition = \"rope\"";
+    assert_eq!(read(text, &[]).unwrap().model.cross_position(), &Position::Preset("rope".into()));
+    let none = read(text, &["model.cross_position=none"]).unwrap();
+    assert_eq!(none.model.cross_position(), &Position::Preset("none".into()));
+    let table = read(text, &["model.cross_position={ type = \"cosformer\" }"]).unwrap();
+    for recipe in [read(text, &[]).unwrap(), none, table] {
+        let written = SourceText::new("b.toml", recipe.to_toml().unwrap());
+        assert_eq!(Recipe::parse(&written, &[]).unwrap(), recipe);
+    }
+    refuses(text, &["model.cross_position=lrpe-decay"], &["`model.cross_position`", "without decay"]);
+    refuses(text, &["model.cross_position=sinusoidal"], &["`model.cross_position`", "sinusoidal"]);
+    refuses(text, &["model.cross_position=rop"], &["model.cross_position", "`rope`"]);
+    refuses(text, &["model.cross_position=t5"], &["t5", "softmax"]);
+    read(text, &["model.cross_position=t5", "model.attention=softmax"]).unwrap();
+    let files = ["data.target_source=b", "data.validation_source=c"];
+    refuses(text, &files, &["`data.validation_target_source`", "none"]);
+    read(text, &[&files[..], &["data.validation_target_source=d"]].concat()).unwrap();
+}
+
+#[test]
 fn a_probe_needs_something_to_ask() {
     let task = "task = \"probe\"";
     read(task, &[]).unwrap();

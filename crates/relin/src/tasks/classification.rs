@@ -47,7 +47,7 @@ impl Open for LabelledTexts {
         let path = folder.join(TOKENIZER_FILE);
         let tokenizer = match former_tokenizer(recipe, folder, resuming)? {
             Some(former) => former,
-            None => train_tokenizer(recipe, &training, folder)?,
+            None => train_tokenizer(recipe, || training.joined(), folder)?,
         };
         tokenizer.save(&path)?;
         let labels = training.labels();
@@ -71,7 +71,11 @@ pub(crate) fn texts(recipe: &Recipe) -> Result<(Texts, Texts), DataError> {
 }
 
 /// On the texts that are trained on, and no others.
-fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<Tokenizer, TrainError> {
+pub(super) fn train_tokenizer<T: AsRef<[u8]>>(
+    recipe: &Recipe,
+    joined: impl FnOnce() -> T,
+    folder: &Path,
+) -> Result<Tokenizer, TrainError> {
     let kind = recipe.data.tokenizer_kind();
     if matches!(kind, TokenizerKind::Byte | TokenizerKind::File(_)) {
         return Ok(Tokenizer::train(&kind, &TextSource::carried("no text", ""))?);
@@ -80,7 +84,7 @@ fn train_tokenizer(recipe: &Recipe, training: &Texts, folder: &Path) -> Result<T
     let path = cache.join("texts.txt");
     let io = |source| DataError::Io { action: "write", path: path.clone(), source };
     std::fs::create_dir_all(&cache).map_err(io)?;
-    std::fs::write(&path, training.joined()).map_err(io)?;
+    std::fs::write(&path, joined()).map_err(io)?;
     let source = TextSource::open(&path.to_string_lossy())?;
     Ok(Tokenizer::train(&kind, &source)?)
 }

@@ -8,6 +8,8 @@ mod masked_lm;
 mod operators;
 mod presets;
 mod probe;
+mod seq2seq;
+mod sequences;
 mod sessions;
 mod support;
 mod ten_steps;

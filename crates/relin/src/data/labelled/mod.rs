@@ -15,7 +15,9 @@ use relin_kernels::rng::Rng;
 pub use encoded::LabelledTexts;
 pub use images::{Augment, GREY_VALUES, ImageSize, ImageSplit, Images, LabelledImages, RandAugment};
 pub use skipped::Skipped;
+pub(super) use table::Column;
 pub use texts::Texts;
+pub(super) use texts::read_columns;
 
 use super::DataError;
 

@@ -152,25 +152,37 @@ fn read_table(
     let column = |name, required| Column { name, required };
     let mut columns = vec![column(data.label_column.as_str(), labelled), column(&data.text_column, true)];
     columns.extend(data.text_pair_column.iter().map(|name| column(name, true)));
-    let is_parquet = ending(file) == PARQUET;
-    let rows = if is_parquet {
-        parquet::read(file, &columns)?
-    } else {
-        let layout = Layout { columns: data.columns.as_deref(), quoting: data.quoting, skip: data.skip_rows };
-        table::read(file, &columns, layout)?
-    };
-    let example = |Row { line, values }: Row| {
-        let place = match is_parquet {
-            true => parquet::place(file, line),
-            false => format!("{}, line {line}", file.display()),
-        };
+    let example = |(place, values): Placed| {
         let mut values = values.into_iter();
         let class = values.next().flatten();
         // What is null is empty, and refused as such.
         let mut texts = values.map(|text| text.unwrap_or_default().into_bytes());
         Example { place, text: texts.next().unwrap_or_default(), pair: texts.next(), class }
     };
-    Ok(rows.into_iter().map(|row| row.map(example)).collect())
+    Ok(read_columns(file, &columns, data)?.into_iter().map(|row| row.map(example)).collect())
+}
+
+/// Where a row stands, and a value of it for each column that was asked for.
+type Placed = (String, Vec<Option<String>>);
+
+/// Columns of a table of any kind, row by row.
+pub(in crate::data) fn read_columns(
+    file: &Path,
+    columns: &[Column],
+    data: &DataConfig,
+) -> Result<Vec<Result<Placed, DataError>>, DataError> {
+    let is_parquet = ending(file) == PARQUET;
+    let rows = if is_parquet {
+        parquet::read(file, columns)?
+    } else {
+        let layout = Layout { columns: data.columns.as_deref(), quoting: data.quoting, skip: data.skip_rows };
+        table::read(file, columns, layout)?
+    };
+    let placed = |Row { line, values }: Row| match is_parquet {
+        true => (parquet::place(file, line), values),
+        false => (format!("{}, line {line}", file.display()), values),
+    };
+    Ok(rows.into_iter().map(|row| row.map(placed)).collect())
 }
 
 /// Whether an example can be learned from.
