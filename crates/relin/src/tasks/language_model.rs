@@ -40,7 +40,7 @@ impl Task for LanguageModel {
         let former = former_tokenizer(recipe, folder, resuming)?;
         let corpus = Corpus::open(&recipe.data, former, &folder.join("cache"))?;
         recipe.resolve(Some(corpus.tokenizer.vocab_size()));
-        corpus.tokenizer.save(&folder.join(TOKENIZER_FILE))?;
+        corpus.tokenizer.save(folder.join(TOKENIZER_FILE))?;
         Ok(Self { corpus })
     }
 

@@ -75,7 +75,7 @@ pub trait Task: Sized {
 /// The tokenizer that a run has to go on with: its own if it is resumed, else that of the run it begins with, if any.
 fn former_tokenizer(recipe: &Recipe, folder: &Path, resuming: bool) -> Result<Option<Tokenizer>, TrainError> {
     let former = if resuming { Some(folder) } else { recipe.train.init_from.as_deref() };
-    Ok(former.map(|folder| Tokenizer::load(&folder.join(TOKENIZER_FILE))).transpose()?)
+    Ok(former.map(|folder| Tokenizer::load(folder.join(TOKENIZER_FILE))).transpose()?)
 }
 
 /// How good a model is.
