@@ -17,6 +17,7 @@ const MODEL: &str = r#"
 hidden_size = 32
 num_hidden_layers = 1
 num_attention_heads = 2
+initializer_range = 0.15
 position = { type = "lrpe", family = "orthogonal", spacing = "linear" }
 [train]
 steps = 250
@@ -69,7 +70,7 @@ fn masked(folder: &Path) -> String {
 #[test]
 fn letters_are_told_from_their_neighbours() {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), "run", &masked(folder.path()), &[]).unwrap();
+    run(folder.path(), "run", &masked(folder.path()), &["train.steps=700", "data.validation=0.2"]).unwrap();
     let mut found = Vec::new();
     let options = EvalOptions { lengths: vec![42, 84], ..EvalOptions::default() };
     evaluate(&folder.path().join("run"), &options, &mut |scores| found.push(scores.clone())).unwrap();

@@ -83,6 +83,9 @@ pub enum Spacing {
     /// `θ_j = π(j + ½)/n` for the n angles of a head: `Σ_j cos(θ_j Δ)` is n at Δ = 0 and 0 at every other lag below 2n,
     /// where it is −n. So rotations by them can tell 2n lags apart, exactly, and no more.
     Linear,
+    /// `θ_j = 2πj/n`, once around: with the basis `fourier` of the family `unitary`, W is the cyclic shift of K features by
+    /// the lag. (Even angles below π would cancel at odd lags there: the real part of the j-th and the (K − j)-th.)
+    Cyclic,
 }
 
 /// A member of the LRPE family. Every field has a default; random choices are pure functions of `seed`, the layer

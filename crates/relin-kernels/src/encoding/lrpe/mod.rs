@@ -19,6 +19,8 @@ mod lambda;
 pub use config::{Basis, Cycle, Family, LrpeConfig, Pairs, Rotated, Spacing};
 pub use cycles::Cycles;
 
+use std::f64::consts::TAU;
+
 use super::{Encoder, Encoding, EncodingError, Parameter, Place, Side};
 use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
@@ -189,6 +191,9 @@ fn initial_theta(config: &LrpeConfig, frequencies: usize, sharers: usize) -> Res
         return Ok(match config.spacing {
             Spacing::Geometric => geometric(config.theta_base, span, n),
             Spacing::Linear => (0..n).map(|at| linear(at % frequencies, frequencies)).collect(),
+            Spacing::Cyclic => {
+                (0..n).map(|at| TAU * (at % frequencies) as f64 / frequencies as f64).collect()
+            }
         });
     };
     if theta.len() != n || !theta.iter().all(|t| t.is_finite()) {
@@ -425,4 +430,29 @@ impl<R: Real> Encoder<R> for BoundLrpe<R> {
 fn gradient_row(flat: &mut [f64], sharers: usize, sharer: usize) -> Option<&mut [f64]> {
     let width = flat.len() / sharers;
     (width > 0).then(|| &mut flat[sharer * width..][..width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fourier_phases_once_around_are_a_cyclic_shift() {
+        let (k, basis) = (6, Basis::Fourier);
+        let config = LrpeConfig { basis, spacing: Spacing::Cyclic, ..LrpeConfig::default() };
+        let encoding = Lrpe::new(&config, Place { key_dim: k, heads: 1, layer: 0 }).unwrap();
+        let shift_of = |lag: i64| {
+            let w = Encoding::<f64>::kernel(&encoding, &[], 0, lag);
+            let of_row = |row: &[f64]| row.iter().position(|x| (x - 1.0).abs() < 1e-12).unwrap();
+            let shift = of_row(&w[..k]);
+            for (i, row) in w.chunks(k).enumerate() {
+                let expected = |j: usize| f64::from(u8::from(j == (i + shift) % k));
+                assert!(row.iter().enumerate().all(|(j, x)| (x - expected(j)).abs() < 1e-12), "lag {lag}");
+            }
+            shift
+        };
+        let one = shift_of(1);
+        assert!(one == 1 || one == k - 1);
+        (0..20).for_each(|lag| assert_eq!(shift_of(lag), one * lag as usize % k));
+    }
 }
