@@ -1,6 +1,6 @@
 //! The plots of an evaluation.
 
-use relin::eval::{ClassEvaluation, Evaluation, ProbeEvaluation};
+use relin::eval::{ClassEvaluation, Evaluation, NumberEvaluation, ProbeEvaluation};
 
 use crate::plot::{Chart, Confusion, Line, Style};
 use crate::progress::grouped;
@@ -14,6 +14,16 @@ pub fn confusion(run: &str, evaluation: &ClassEvaluation) -> Confusion {
         labels: classes.iter().map(|class| class.label.clone()).collect(),
         counts: confusion.clone(),
     }
+}
+
+/// What a regression foretold over what was true; on the line they are equal.
+pub fn scatter(run: &str, evaluation: &NumberEvaluation) -> Chart {
+    let points: Vec<(f64, f64)> = evaluation.pairs.iter().map(|&[number, found]| (number, found)).collect();
+    let all = || evaluation.pairs.as_flattened().iter().copied();
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max));
+    Chart::new(format!("{run}, {}", evaluation.split), "number", "prediction")
+        .line(Line::new("equal", 3, Style::Solid, vec![(low, low), (high, high)]))
+        .line(Line::new("examples", 0, Style::Points, points))
 }
 
 /// The loss of a language model over the length of its context; `trained` is the length it was trained on.
@@ -81,6 +91,27 @@ mod tests {
         assert!([">128<", ">256<", ">512<"].iter().all(|tick| svg.contains(tick)), "{svg}");
         assert!(svg.contains("trained at 128") && svg.contains("run, validation"));
         assert!(!losses("run", &[512, 256].map(evaluation), 128).svg().contains("trained at"));
+    }
+
+    #[test]
+    fn predictions_are_points_over_numbers() {
+        let pairs = vec![[0.0, 1.0], [5.0, 4.0], [5.0, 3.0]];
+        let (pearson, spearman) = (Some(0.9), None);
+        let (split, examples) = ("all".into(), 3);
+        let evaluation = NumberEvaluation {
+            split,
+            loss: 0.5,
+            rmse: 1.0,
+            pearson,
+            spearman,
+            examples,
+            unlabelled: 0,
+            pairs,
+            warning: None,
+        };
+        let svg = scatter("stsb", &evaluation).svg();
+        assert!(svg.contains("stsb, all") && svg.contains("prediction"));
+        assert_eq!(svg.matches("opacity=\"0.4\"").count(), 3, "{svg}");
     }
 
     #[test]

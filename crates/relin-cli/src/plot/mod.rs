@@ -19,6 +19,8 @@ pub enum Style {
     Faint,
     /// A thin line through dots.
     Dots,
+    /// Dots alone, pale where they are few on top of each other.
+    Points,
     /// A broad line.
     Bar,
     /// The area that the points enclose.

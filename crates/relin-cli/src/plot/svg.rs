@@ -140,7 +140,7 @@ fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &A
     let class = match line.style {
         Style::Solid => "solid",
         Style::Faint => "faint",
-        Style::Dots => "dots",
+        Style::Dots | Style::Points => "dots",
         Style::Bar => "bar",
         Style::Band => return band(svg, colour, &line.points, x, y),
     };
@@ -152,17 +152,14 @@ fn series(svg: &mut String, line: &Line, scales: (Scale, Scale), x: &Axis, y: &A
         for (px, py) in stretch {
             let _ = write!(path, "{:.1},{:.1} ", x.at(*px), y.at(*py));
         }
-        if stretch.len() > 1 {
+        if stretch.len() > 1 && line.style != Style::Points {
             put!(svg, r#"<polyline class="c{colour} {class}" points="{}"/>"#, path.trim_end());
         }
-        if line.style == Style::Dots || stretch.len() == 1 {
+        let opacity = if line.style == Style::Points { r#" opacity="0.4""# } else { "" };
+        if matches!(line.style, Style::Dots | Style::Points) || stretch.len() == 1 {
             for (px, py) in stretch {
-                put!(
-                    svg,
-                    r#"<circle class="f{colour}" cx="{:.1}" cy="{:.1}" r="3.4"/>"#,
-                    x.at(*px),
-                    y.at(*py)
-                );
+                let (px, py) = (x.at(*px), y.at(*py));
+                put!(svg, r#"<circle class="f{colour}" cx="{px:.1}" cy="{py:.1}" r="3.4"{opacity}/>"#);
             }
         }
     }
@@ -218,8 +215,11 @@ fn entry(svg: &mut String, line: &Line, start: f64, base: f64) {
     let colour = line.colour % LIGHT.len();
     put!(svg, r#"<text class="ink" x="{start:.1}" y="{base:.1}">{}</text>"#, escape(&line.label));
     let (from, to, middle) = (start - 28.0, start - 8.0, base - 4.5);
-    if line.style == Style::Dots {
+    if matches!(line.style, Style::Dots | Style::Points) {
         put!(svg, r#"<circle class="f{colour}" cx="{:.1}" cy="{middle:.1}" r="3.4"/>"#, (from + to) / 2.0);
+    }
+    if line.style == Style::Points {
+        return;
     }
     let class = if line.style == Style::Faint { "faint" } else { "solid" };
     put!(

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relin::eval::{
-    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, ProbeEvaluation, SequenceEvaluation,
-    SequenceOptions, evaluate, evaluate_classes, evaluate_probe, evaluate_sequences,
+    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, NumberEvaluation, ProbeEvaluation,
+    SequenceEvaluation, SequenceOptions, evaluate, evaluate_classes, evaluate_numbers, evaluate_probe,
+    evaluate_sequences,
 };
 use relin::recipe::{Recipe, Task};
 use relin::runlog::{RECIPE_FILE, write_atomic};
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::{check_skipping, run_folder};
 use crate::args::Globals;
-use crate::chart_of_eval::{accuracies, confusion, losses};
+use crate::chart_of_eval::{accuracies, confusion, losses, scatter};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::plot::Chart;
@@ -32,6 +33,7 @@ Examples:
 /// Names of the plots in a run's folder.
 const CONFUSION_FILE: &str = "confusion.svg";
 const LENGTHS_FILE: &str = "lengths.svg";
+const SCATTER_FILE: &str = "scatter.svg";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,11 +53,11 @@ pub struct EvalArgs {
     /// models)
     #[arg(long, value_name = "FILE.tsv")]
     predictions: Option<PathBuf>,
-    /// Pass over bad rows of a table, and list them (classifiers of texts)
+    /// Pass over bad rows of a table, and list them (texts that are classified, graded or translated)
     #[arg(long)]
     skip_bad_rows: bool,
-    /// Where to draw what classes were taken for, or the scores at several lengths [default: confusion.svg or
-    /// lengths.svg in the run's folder]
+    /// Where to draw what classes were taken for, predictions over numbers, or the scores at several lengths [default:
+    /// confusion.svg, scatter.svg or lengths.svg in the run's folder]
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
@@ -72,6 +74,7 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
         Task::TextClassification | Task::ImageClassification | Task::ListOps | Task::Pathfinder => {
             classifier(args, &run, output)
         }
+        Task::TextRegression => regression(args, &run, output),
         Task::Probe => probe(args, &run, trained, output),
         Task::SequenceToSequence => sequences(args, &run, output),
     }
@@ -95,7 +98,11 @@ fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure
         return Err(Failure::BadOption { option: "--plot", expected, found });
     }
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
-    let evaluation = evaluate_sequences(run, &SequenceOptions { data, split, predictions })?;
+    let options = SequenceOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
+    let evaluation = evaluate_sequences(run, &options)?;
+    if let Some(warning) = &evaluation.warning {
+        output.warning(warning);
+    }
     let SequenceEvaluation { split, loss, accuracy, exact_match, bleu, examples, .. } = &evaluation;
     let bleu = bleu.map_or(String::new(), |bleu| format!("BLEU {bleu:.2}  "));
     let examples = grouped(*examples);
@@ -106,20 +113,53 @@ fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure
     Ok(())
 }
 
-fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+fn class_options(args: &EvalArgs) -> Result<ClassOptions, Failure> {
     refuse_lengths(args)?;
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
-    let options = ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
-    let evaluation = evaluate_classes(run, &options)?;
-    if let Some(warning) = &evaluation.warning {
+    Ok(ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows })
+}
+
+/// Says what was skipped or only predicted; whether there is nothing to score.
+fn only_predicted(
+    split: &str,
+    warning: Option<&String>,
+    [examples, unlabelled]: [usize; 2],
+    output: &Output,
+) -> bool {
+    if let Some(warning) = warning {
         output.warning(warning);
     }
-    let unlabelled = evaluation.unlabelled;
     if unlabelled > 0 {
-        output.result(format!("{} examples have no class: predicted, not scored", grouped(unlabelled)));
+        output.result(format!("{} examples have no answer: predicted, not scored", grouped(unlabelled)));
     }
-    if evaluation.examples == 0 {
-        output.event(&Predicted { split: &evaluation.split, examples: unlabelled });
+    if examples == 0 {
+        output.event(&Predicted { split, examples: unlabelled });
+    }
+    examples == 0
+}
+
+fn regression(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    let evaluation = evaluate_numbers(run, &class_options(args)?)?;
+    let NumberEvaluation { split, loss, rmse, pearson, spearman, examples, unlabelled, warning, .. } =
+        &evaluation;
+    if only_predicted(split, warning.as_ref(), [*examples, *unlabelled], output) {
+        return Ok(());
+    }
+    let number = |correlation: &Option<f64>| correlation.map_or("none".into(), |r| format!("{r:.4}"));
+    output.result(format!(
+        "{split}  loss {loss:.4}  RMSE {rmse:.4}  Pearson {}  Spearman {}  ({} examples)",
+        number(pearson),
+        number(spearman),
+        grouped(*examples)
+    ));
+    output.event(&evaluation);
+    draw(args, &run.join(SCATTER_FILE), &scatter(&name(run), &evaluation).svg(), output)
+}
+
+fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
+    let evaluation = evaluate_classes(run, &class_options(args)?)?;
+    let counts = [evaluation.examples, evaluation.unlabelled];
+    if only_predicted(&evaluation.split, evaluation.warning.as_ref(), counts, output) {
         return Ok(());
     }
     output.result(classes_in_words(&evaluation));

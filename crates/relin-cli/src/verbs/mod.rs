@@ -25,9 +25,9 @@ fn run_folder(path: &Path) -> Result<PathBuf, Failure> {
 
 /// Only tables of texts have rows to skip.
 fn check_skipping(task: Task) -> Result<(), Failure> {
-    if task == Task::TextClassification {
+    if matches!(task, Task::TextClassification | Task::TextRegression | Task::SequenceToSequence) {
         return Ok(());
     }
-    let expected = "task = \"text-classification\"";
+    let expected = "task = \"text-classification\", \"text-regression\" or \"sequence-to-sequence\"";
     Err(Failure::BadOption { option: "--skip-bad-rows", expected, found: format!("{task:?}") })
 }

@@ -251,3 +251,40 @@ fn a_classifier_of_cifar_is_trained_with_every_variation_and_scored() {
     let broken = bench.relin(&["eval", "run", "--data", "cifar"]).exits(1);
     broken.complains(&["test_batch.bin", "records of 3073 bytes", "found 99"]);
 }
+
+/// The number is how many of the ten letters are `a`.
+#[test]
+fn a_regression_foretells_numbers_and_draws_them() {
+    let bench = Bench::new();
+    let rng = |i: usize, at: usize| (i * 7919 + at * at * 31 + i * at * 17) % 23 < 4 + i % 15;
+    let text = |i: usize| (0..10).map(|at| if rng(i, at) { 'a' } else { 'b' }).collect::<String>();
+    let row = |i: usize| format!("{}\t{}\n", text(i).matches('a').count() * 10, text(i));
+    bench.write("letters.tsv", &format!("score\ttext\n{}", (0..200).map(row).collect::<String>()));
+    let recipe = RECIPE
+        .replace("text-classification", "text-regression")
+        .replace("mail.csv", "letters.tsv")
+        .replace("message", "text")
+        .replace("kind", "score")
+        .replace("steps = 60", "steps = 150");
+    bench.write("recipe.toml", &recipe);
+    bench.relin(&TRAIN).exits(0);
+    let scored =
+        bench.relin(&["eval", "run", "--json", "--predictions", "out.tsv"]).exits(0).json().remove(0);
+    for (score, least) in [("pearson", 0.9), ("spearman", 0.9)] {
+        assert!(scored[score].as_f64().unwrap() > least, "guessing has 0: {scored}");
+    }
+    assert!(scored["rmse"].as_f64().unwrap() < 15.0 && scored["loss"].as_f64().unwrap() < 0.5, "{scored}");
+    let table = std::fs::read_to_string(bench.path().join("out.tsv")).unwrap();
+    assert_eq!((table.lines().next(), table.lines().count()), (Some("example\tnumber\tprediction"), 41));
+    let plot = std::fs::read_to_string(bench.path().join("run/scatter.svg")).unwrap();
+    assert!(plot.contains("run, validation") && plot.contains("prediction"));
+
+    bench.write("new.tsv", "text\nabab\n");
+    bench.relin(&["eval", "run", "--data", "new.tsv"]).exits(1).complains(&["none of the 1", "`score`"]);
+    let predicted = bench.relin(&["eval", "run", "--data", "new.tsv", "--predictions", "out.tsv", "--json"]);
+    assert_eq!(predicted.exits(0).json()[0]["event"], "predicted");
+    bench.write("letters.tsv", "score\ttext\n3\tab\nmany\ta\n4\taa\n");
+    let again =
+        ["train", "recipe.toml", "--out", "other", "--quiet", "--set", "data.validation_source=letters.tsv"];
+    bench.relin(&again).exits(1).complains(&["letters.tsv, line 3", "`many`"]);
+}

@@ -101,6 +101,25 @@ fn pairs_that_are_none_are_named_with_file_and_line() {
 }
 
 #[test]
+fn bad_rows_of_pairs_are_skipped_when_asked() {
+    let bench = bench();
+    let row = |i: usize| if i % 10 == 3 { format!("eins {i},\n") } else { format!("eins {i},one {i}\n") };
+    bench.write("table.csv", &format!("text,target\n{}", (0..30).map(row).collect::<String>()));
+    bench.write(
+        "table.toml",
+        &RECIPE.replace("de.txt", "table.csv").replace("target_source = \"en.txt\"\n", ""),
+    );
+    let train = ["train", "table.toml", "--out", "table", "--quiet"];
+    bench.relin(&train).exits(1).complains(&["table.csv, line 5, `target`", "the target is empty"]);
+    let trained = bench.relin(&[&train[..], &["--skip-bad-rows"]].concat()).exits(0);
+    assert!(trained.err.contains("3 bad rows skipped") && trained.err.contains("line 25"), "{}", trained.err);
+    let eval = ["eval", "table", "--data", "table.csv", "--skip-bad-rows", "--json"];
+    let scored = bench.relin(&eval).exits(0);
+    assert!(scored.err.contains("3 bad rows skipped"), "{}", scored.err);
+    assert_eq!(scored.json()[0]["examples"], 27);
+}
+
+#[test]
 fn recipes_and_options_that_do_not_fit_are_refused() {
     let bench = bench();
     for (set, words) in [

@@ -23,7 +23,7 @@ pub use batch::{Batch, EvaluationWindows};
 pub use corpus::Corpus;
 pub use error::DataError;
 pub use labelled::{
-    Augment, Examples, GREY_VALUES, ImageSize, ImageSplit, Images, Input, Labelled, LabelledImages,
+    Answers, Augment, Examples, GREY_VALUES, ImageSize, ImageSplit, Images, Input, Labelled, LabelledImages,
     LabelledTexts, RandAugment, Second, Skipped, Texts, UNLABELLED, batch_indices, hold_out,
 };
 pub use parallel::{

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::EvalError;
 use crate::data::{
-    DataError, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts, ListOps, Part, Pathfinder, Texts,
-    UNLABELLED,
+    Answers, DataError, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts, ListOps, Part,
+    Pathfinder, Texts, UNLABELLED,
 };
 use crate::hub::{Loaded, load_network, load_tokenizer};
 use crate::model::Classifier;
@@ -49,7 +49,7 @@ pub struct ClassEvaluation {
     /// Examples; where there is none, scores have no value.
     pub examples: usize,
     /// Examples without a class, of which there are only predictions.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "super::is_zero")]
     pub unlabelled: usize,
     /// Each class by itself.
     pub classes: Vec<ClassResult>,
@@ -58,10 +58,6 @@ pub struct ClassEvaluation {
     /// What the user should know of the data, such as rows that were skipped.
     #[serde(skip)]
     pub warning: Option<String>,
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// One class by itself.
@@ -108,13 +104,14 @@ pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvalu
             let tokenizer = load_tokenizer(run, &loaded.config, loaded.recipe.own_tokens())?;
             let labels = loaded.config.labels.clone().unwrap_or_default();
             let (context, pair) = (loaded.recipe.data.context, loaded.config.pair);
-            let examples: LabelledTexts = texts.encode(&tokenizer, &labels, context, pair)?;
+            let examples: LabelledTexts =
+                texts.encode(&tokenizer, Answers::Classes(&labels), context, pair)?;
             score(&loaded, split, &examples, options)
         }
     }
 }
 
-fn text_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Texts), EvalError> {
+pub(super) fn text_split(recipe: &Recipe, options: &ClassOptions) -> Result<(String, Texts), EvalError> {
     if let Some(path) = &options.data {
         let split = options.split.clone().unwrap_or_else(|| "all".into());
         if split != "all" {

@@ -1,14 +1,16 @@
-//! Scores of trained models: of language models, of classifiers, of encoder-decoders, of probes.
+//! Scores of trained models: of language models, of classifiers and regressions, of encoder-decoders, of probes.
 
 mod bleu;
 mod classes;
 mod language_model;
+mod numbers;
 mod probe;
 mod sequences;
 
 pub use bleu::bleu;
 pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
 pub use language_model::{EvalOptions, Evaluation, evaluate};
+pub use numbers::{NumberEvaluation, evaluate_numbers};
 pub use probe::{ProbeEvaluation, evaluate_probe};
 pub use sequences::{SequenceEvaluation, SequenceOptions, evaluate_sequences};
 
@@ -70,4 +72,8 @@ fn check_positions(length: usize, limit: Option<usize>) -> Result<(), EvalError>
         Some(limit) => Err(EvalError::TooLong { length, limit }),
         None => Ok(()),
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -22,6 +22,8 @@ pub struct SequenceOptions {
     pub split: Option<String>,
     /// Where to write each pair with what was written and its `log p`, in columns.
     pub predictions: Option<PathBuf>,
+    /// Pass over bad rows of tables, as a recipe's `data.skip_bad_rows` does.
+    pub skip_bad_rows: bool,
 }
 
 /// Scores of an encoder-decoder.
@@ -43,6 +45,9 @@ pub struct SequenceEvaluation {
     pub examples: usize,
     /// Tokens of the targets.
     pub tokens: usize,
+    /// What the user should know of the data, such as rows that were skipped.
+    #[serde(skip)]
+    pub warning: Option<String>,
 }
 
 /// Scores a run of an encoder-decoder.
@@ -51,7 +56,8 @@ pub struct SequenceEvaluation {
 /// If the run or the data cannot be read, there is no such part of the data, or a pair has more tokens than the recipe's
 /// context.
 pub fn evaluate_sequences(run: &Path, options: &SequenceOptions) -> Result<SequenceEvaluation, EvalError> {
-    let trained = load_seq2seq(run, &Device::flex())?;
+    let mut trained = load_seq2seq(run, &Device::flex())?;
+    trained.recipe.data.skip_bad_rows |= options.skip_bad_rows;
     let (split, texts) = split_of(&trained.recipe, options)?;
     let context = trained.recipe.data.context;
     let tokens = texts.encode(&trained.tokenizer, context)?;
@@ -74,6 +80,7 @@ pub fn evaluate_sequences(run: &Path, options: &SequenceOptions) -> Result<Seque
         bleu: bleu(pairs()),
         examples: texts.len(),
         tokens: scores.tokens,
+        warning: texts.skipped().warning(),
     })
 }
 

@@ -10,15 +10,15 @@ use crate::model::{NamedTensor, Network, TensorError, load_tensors, named_tensor
 use crate::recipe::ModelConfig;
 
 /// Keys of a network that belong to its data or its head, in which two runs may differ.
-const OWN: [&str; 6] =
-    ["vocab_size", "labels", "pooling", "pair", "tie_word_embeddings", "max_position_embeddings"];
-/// What every model has of its trunk.
-const TRUNK: &str = "model.";
-/// Embeddings of tokens, of which a head may need more or fewer at the end.
-const TOKENS: &str = "model.embed_tokens.weight";
+const OWN: [&str; 7] =
+    ["vocab_size", "labels", "target", "pooling", "pair", "tie_word_embeddings", "max_position_embeddings"];
+/// What stands beside or on top of a trunk, and may be another one.
+const HEADS: [&str; 4] = ["cls.", "pair.", "score.", "lm_head."];
+/// Tables with a row for each token, of which a model may have more or fewer at the end.
+const TOKENS: [&str; 3] = ["model.embed_tokens.weight", "shared.weight", "lm_head.weight"];
 
-/// The model with every weight that the run in `folder` has as well. All of the trunk must be there; a head that is not, and
-/// tokens that the run does not know, keep their initial weights.
+/// The model with every weight that the run in `folder` has as well. All but heads must be there; a head that is not, or is for
+/// other classes, and tokens that the run does not know, keep their initial weights.
 ///
 /// # Errors
 /// If the folder cannot be read, its network is another one, or its tensors do not fit.
@@ -34,11 +34,11 @@ pub fn adopt<M: Network>(model: M, network: &ModelConfig, folder: &Path) -> Resu
         read_weights(&path)?.tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
     let misfit = |source| HubError::Tensors { path: path.clone(), source };
     let choose = |own: NamedTensor| match given.remove(&own.name) {
-        Some(other) if other.name == TOKENS => tokens(own, &other),
+        Some(other) if TOKENS.contains(&other.name.as_str()) => tokens(own, &other),
         Some(other) if other.shape == own.shape => Ok(other),
+        _ if HEADS.iter().any(|head| own.name.starts_with(head)) => Ok(own),
         Some(other) => Err(TensorError::Shape { name: own.name, expected: own.shape, found: other.shape }),
-        None if own.name.starts_with(TRUNK) => Err(TensorError::Missing { name: own.name }),
-        None => Ok(own),
+        None => Err(TensorError::Missing { name: own.name }),
     };
     let tensors: Vec<NamedTensor> =
         named_tensors(&model).into_iter().map(choose).collect::<Result<_, _>>().map_err(misfit)?;

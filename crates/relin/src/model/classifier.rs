@@ -1,4 +1,5 @@
-//! A classifier: a trunk that sees whole sequences, one vector of each sequence, and one row of scores a class.
+//! A classifier: a trunk that sees whole sequences, one vector of each sequence, and one row of scores a class. Of a
+//! regression there is one row, whose score is the number.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -38,7 +39,10 @@ impl Classifier {
             (None, Some(patch)) => trunk.with_patches(patch, width, device),
             (None, None) => return Err(ModelError::NoVocabulary),
         };
-        let count = config.labels.as_ref().map_or(0, Vec::len);
+        let count = match config.target {
+            Some(_) => 1,
+            None => config.labels.as_ref().map_or(0, Vec::len),
+        };
         if count == 0 {
             return Err(ModelError::NoLabels);
         }
@@ -124,6 +128,13 @@ fn first(hidden: Tensor<3>) -> Tensor<2> {
     hidden.slice([0..rows, 0..1, 0..width]).reshape([rows, width])
 }
 
+/// The mean of `(score − value)²`.
+fn squared_error(scores: Tensor<2>, values: Vec<f32>) -> Tensor<1> {
+    let values = TensorData::new(values, scores.dims());
+    let values = Tensor::from_data(values, &scores.device());
+    (scores - values).square().mean()
+}
+
 /// `(1 − ε)((1 − w) e_label + w e_second) + ε/classes` for each example, with w the share of its second class.
 fn soft_targets(examples: &Examples, classes: usize, smoothing: f32) -> Vec<f32> {
     let mut targets = vec![smoothing / classes as f32; examples.labels.len() * classes];
@@ -146,6 +157,9 @@ impl Network for Classifier {
     fn loss(&self, examples: &Examples, options: LossOptions) -> Loss {
         self.model.loss(self.embed(examples), &self.whole(examples), options, |hidden| {
             let (pooled, weight) = (self.pool(hidden, examples), self.score.weight.val());
+            if let Some(values) = &examples.values {
+                return squared_error(pooled.matmul(weight.transpose()), values.clone());
+            }
             if examples.second.is_none() && options.label_smoothing == 0.0 {
                 return ops::cross_entropy(pooled, weight, examples.labels.clone());
             }
@@ -177,6 +191,7 @@ mod tests {
             length: 0,
             lengths: vec![],
             labels: vec![2, 1],
+            values: None,
             second,
         };
         assert_eq!(soft_targets(&examples, 4, 0.0), [0.25, 0.0, 0.75, 0.0, 0.0, 1.0, 0.0, 0.0]);

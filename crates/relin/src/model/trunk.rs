@@ -25,7 +25,7 @@ pub enum ModelError {
     #[error("model.vocab_size is not set; it follows from the tokenizer")]
     NoVocabulary,
     /// The classes are not known yet.
-    #[error("model.labels is empty; the classes follow from the data")]
+    #[error("model.labels is empty, and there is no model.target: classes and numbers follow from the data")]
     NoLabels,
 }
 

@@ -22,6 +22,7 @@ pub const BUILTIN: &[Builtin] = builtin![
     "copy",
     "direction",
     "fashion-mnist",
+    "glue-sts-b",
     "induction",
     "lag-retrieval",
     "lag-retrieval-long",

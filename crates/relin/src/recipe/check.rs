@@ -142,7 +142,7 @@ fn pooling(recipe: &Recipe) -> Checked {
 
 /// Two texts, read together or each by itself.
 fn pairs(recipe: &Recipe) -> Checked {
-    let texts = recipe.task == Task::TextClassification;
+    let texts = matches!(recipe.task, Task::TextClassification | Task::TextRegression);
     let column = recipe.data.text_pair_column.as_ref().filter(|_| texts);
     let towers = recipe.model.pair == Pair::TwoTower;
     require(!towers || column.is_some(), "model.pair", || {
@@ -234,7 +234,9 @@ fn augment(augment: &Augment) -> Checked {
 fn targets(recipe: &Recipe) -> Checked {
     let smoothing = recipe.train.label_smoothing;
     share("train.label_smoothing", smoothing)?;
-    let classifier = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe);
+    let others =
+        [Task::CausalLm, Task::MaskedLm, Task::Probe, Task::SequenceToSequence, Task::TextRegression];
+    let classifier = !others.contains(&recipe.task);
     require(smoothing == 0.0 || classifier, "train.label_smoothing", || ("0, but for classifiers", smoothing))
 }
 

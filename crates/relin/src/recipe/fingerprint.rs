@@ -9,13 +9,15 @@ use sha2::{Digest, Sha256};
 use super::Recipe;
 
 /// Keys that watch or store a run without deciding its result, and those that follow from the data.
-const IGNORED: [&str; 10] = [
+const IGNORED: [&str; 12] = [
     "train.log_every",
     "train.save_every",
     "train.keep_checkpoints",
     "train.gradient_checkpointing",
     "model.vocab_size",
     "model.labels",
+    "model.target.mean",
+    "model.target.deviation",
     "model.num_channels",
     "model.image_mean",
     "model.image_std",

@@ -35,7 +35,7 @@ pub use data::{DataConfig, Sources, TokenizerChoice};
 pub use error::RecipeError;
 pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
-    Pixels, Pooling, Stage,
+    Pixels, Pooling, Stage, Standard,
 };
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
@@ -56,6 +56,8 @@ pub enum Task {
     MaskedLm,
     /// Which class a text belongs to.
     TextClassification,
+    /// A number for a text, or for a pair of texts: how alike they are, say.
+    TextRegression,
     /// Which class an image belongs to.
     ImageClassification,
     /// Made sequences with exact answers ([`ProbeKind`]).

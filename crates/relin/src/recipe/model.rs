@@ -26,6 +26,8 @@ pub struct ModelConfig {
     pub vocab_size: Option<usize>,
     /// Names of the classes of a classifier; taken from the data if not given.
     pub labels: Option<Vec<String>>,
+    /// Mean and standard deviation of the numbers that a regression is trained on; taken from the data.
+    pub target: Option<Standard>,
     /// How a classifier makes one vector of the hidden states of a sequence.
     pub pooling: Pooling,
     /// How a classifier reads two texts.
@@ -89,6 +91,7 @@ impl Default for ModelConfig {
             intermediate_size: None,
             vocab_size: None,
             labels: None,
+            target: None,
             pooling: Pooling::Mean,
             pair: Pair::Joined,
             patch_size: None,
@@ -182,6 +185,16 @@ impl ModelConfig {
         self.output_norm = Some(self.output_norm());
         self.max_position_embeddings.get_or_insert(context + self.pooling.tokens());
     }
+}
+
+/// Numbers as a network predicts them: `(x − mean) / deviation`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standard {
+    /// Of the numbers that are trained on.
+    pub mean: f64,
+    /// Above 0.
+    pub deviation: f64,
 }
 
 /// How a classifier makes one vector of the hidden states of a sequence.

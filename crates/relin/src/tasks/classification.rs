@@ -1,4 +1,5 @@
-//! `text-classification` and `image-classification`: one class for each example, from an encoder that sees all of it.
+//! `text-classification` and `image-classification`: one class for each example, from an encoder that sees all of it; and
+//! `text-regression`: one number.
 
 use std::path::Path;
 
@@ -6,15 +7,15 @@ use burn::tensor::Device;
 use relin_kernels::rng::Rng;
 
 use super::token_scores::argmax;
-use super::{ClassScores, Score, Task, former_tokenizer};
+use super::{ClassScores, Score, Task, former_tokenizer, regress};
 use crate::data::{
-    DataError, Examples, GREY_VALUES, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts,
+    Answers, DataError, Examples, GREY_VALUES, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts,
     TextSource, Texts, UNLABELLED, batch_indices, hold_out,
 };
 use crate::hub::TOKENIZER_FILE;
 use crate::model::{Classifier, ModelError};
 use crate::ops;
-use crate::recipe::{Pixels, Recipe};
+use crate::recipe::{self, Pixels, Recipe};
 use crate::runlog::RECIPE_FILE;
 use crate::tokenizer::{Tokenizer, TokenizerKind};
 use crate::train::TrainError;
@@ -51,9 +52,13 @@ impl Open for LabelledTexts {
         };
         tokenizer.save(&path)?;
         let labels = training.labels();
-        let encode = |texts: &Texts| texts.encode(&tokenizer, &labels, data.context, recipe.model.pair);
+        let numbers = recipe.task == recipe::Task::TextRegression;
+        let standard = numbers.then(|| training.standard()).transpose()?;
+        let answers = standard.map_or(Answers::Classes(&labels), Answers::Numbers);
+        let encode = |texts: &Texts| texts.encode(&tokenizer, answers, data.context, recipe.model.pair);
         let encoded = (encode(&training)?, encode(&validation)?);
-        recipe.model.labels = Some(labels);
+        recipe.model.target = standard;
+        recipe.model.labels = (!numbers).then_some(labels);
         recipe.resolve(Some(tokenizer.vocab_size() + recipe.own_tokens()));
         Ok(encoded)
     }
@@ -165,7 +170,11 @@ impl<L: Open> Task for Classification<L> {
         recipe.train.batch_size * self.training.tokens() / self.training.len()
     }
 
-    fn evaluate(&self, _recipe: &Recipe, model: &Classifier) -> Result<Score, TrainError> {
+    fn evaluate(&self, recipe: &Recipe, model: &Classifier) -> Result<Score, TrainError> {
+        if recipe.model.target.is_some() {
+            let scores = regress(model, &self.validation, |_, _, _| {});
+            return Ok(Score { loss: scores.loss(), accuracy: None });
+        }
         let scores = classify(model, &self.validation, |_, _, _| {});
         Ok(Score { loss: scores.loss(), accuracy: Some(scores.accuracy()) })
     }
@@ -174,7 +183,7 @@ impl<L: Open> Task for Classification<L> {
 /// The stream of random numbers that varies images.
 const AUGMENT: u64 = u64::from_le_bytes(*b"augment\0");
 /// Examples scored at once.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 /// Scores all examples whose class is known; `each` is told the number of an example, the class that was chosen, and its probability.
 pub fn classify<L: Labelled>(

@@ -7,6 +7,7 @@ mod listops;
 mod masked_language_model;
 mod pathfinder;
 mod probe;
+mod regression;
 mod sequence_to_sequence;
 mod token_scores;
 
@@ -19,6 +20,7 @@ pub use classification::{Classification, classify};
 pub use language_model::LanguageModel;
 pub use masked_language_model::{MaskedLanguageModel, Masking};
 pub use probe::Probe;
+pub use regression::{NumberScores, regress};
 pub use sequence_to_sequence::{SequenceToSequence, TargetScores, score_targets};
 pub use token_scores::TokenScores;
 

@@ -12,6 +12,7 @@ use crate::hub::TOKENIZER_FILE;
 use crate::model::{ModelError, Seq2Seq};
 use crate::ops::{self, IGNORE};
 use crate::recipe::Recipe;
+use crate::runlog::RECIPE_FILE;
 use crate::train::TrainError;
 
 /// Pairs to train and to validate on.
@@ -19,12 +20,17 @@ use crate::train::TrainError;
 pub struct SequenceToSequence {
     training: ParallelTokens,
     validation: ParallelTokens,
+    warnings: Vec<String>,
 }
 
 impl Task for SequenceToSequence {
     type Model = Seq2Seq;
 
     fn open(recipe: &mut Recipe, folder: &Path, resuming: bool) -> Result<Self, TrainError> {
+        if resuming {
+            let former = Recipe::read(&folder.join(RECIPE_FILE), &[])?;
+            recipe.data.skip_bad_rows |= former.data.skip_bad_rows;
+        }
         let (training, validation) = ParallelTexts::of_recipe(recipe)?;
         let path = folder.join(TOKENIZER_FILE);
         let tokenizer = match former_tokenizer(recipe, folder, resuming)? {
@@ -32,10 +38,16 @@ impl Task for SequenceToSequence {
             None => train_tokenizer(recipe, || training.joined(), folder)?,
         };
         tokenizer.save(&path)?;
+        let warnings =
+            [&training, &validation].into_iter().filter_map(|texts| texts.skipped().warning()).collect();
         let encode = |texts: &ParallelTexts| texts.encode(&tokenizer, recipe.data.context);
         let (training, validation) = (encode(&training)?, encode(&validation)?);
         recipe.resolve(Some(tokenizer.vocab_size() + recipe.own_tokens()));
-        Ok(Self { training, validation })
+        Ok(Self { training, validation, warnings })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
     }
 
     fn model(recipe: &Recipe, device: &Device) -> Result<Seq2Seq, ModelError> {

@@ -83,7 +83,7 @@ pub fn train(
             train_task::<Probe<CausalLm>>(recipe, out, resume, observer)
         }
         recipe::Task::Probe => train_task::<Probe<MaskedLm>>(recipe, out, resume, observer),
-        recipe::Task::TextClassification => {
+        recipe::Task::TextClassification | recipe::Task::TextRegression => {
             train_task::<Classification<LabelledTexts>>(recipe, out, resume, observer)
         }
         recipe::Task::ImageClassification => {

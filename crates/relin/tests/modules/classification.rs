@@ -174,7 +174,14 @@ fn padded(texts: &[&[u32]], examples: usize) -> Examples {
     let padded = |text: &&[u32]| text.iter().copied().chain([1; 9]).take(length).collect::<Vec<_>>();
     let (input, lengths) =
         (texts.iter().flat_map(padded).collect(), texts.iter().map(|text| text.len()).collect());
-    Examples { input: Input::Tokens(input), length, lengths, labels: vec![0; examples], second: None }
+    Examples {
+        input: Input::Tokens(input),
+        length,
+        lengths,
+        labels: vec![0; examples],
+        values: None,
+        second: None,
+    }
 }
 
 fn three_classes(config: ModelConfig) -> ModelConfig {

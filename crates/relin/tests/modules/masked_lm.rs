@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use relin::eval::{ClassOptions, EvalOptions, evaluate, evaluate_classes};
 use relin::hub::{adopt, read_config, read_weights};
-use relin::model::{Classifier, named_tensors};
+use relin::model::{Classifier, Seq2Seq, named_tensors};
 use relin::recipe::{ModelConfig, Override, Recipe, SourceText};
 use relin::runlog::Resume;
 use relin::train::events::{Eval, Observer, Start, Step};
@@ -98,6 +98,15 @@ fn a_classifier_begins_with_the_trunk_of_a_masked_language_model() {
         }
     }
     assert!(after.iter().filter(|tensor| tensor.name.starts_with("model.")).count() > 10);
+
+    config.labels.as_mut().unwrap().push("both".into());
+    let three = Classifier::new(&config, 3, &Device::flex()).unwrap();
+    let adopted = named_tensors(&adopt(three, &config, &letters).unwrap());
+    assert!(adopted.iter().any(|tensor| tensor.name == "score.weight" && tensor.shape == [3, 32]));
+
+    let translator = Seq2Seq::new(&config, 3, &Device::flex()).unwrap();
+    let refused = adopt(translator, &config, &letters).unwrap_err().to_string();
+    assert!(refused.contains("model.safetensors") && refused.contains("shared.weight"), "{refused}");
 
     config.hidden_size = 64;
     let other = Classifier::new(&config, 3, &Device::flex()).unwrap();

@@ -94,8 +94,10 @@ pub struct ListOps {
 
 /// The stream of random numbers of the first candidate.
 const STREAM: u64 = u64::from_le_bytes(*b"listops\0");
-/// Candidates drawn at once; as many in a row without a new expression mean that there are no more.
+/// Candidates drawn at once.
 const AT_ONCE: u64 = 1 << 16;
+/// New expressions that so many candidates give at least; fewer would take minutes for a set.
+const LEAST: usize = 32;
 
 impl ListOps {
     /// A part of what the recipe's `[data]` names: of a folder with the published files, or, without a source, of
@@ -133,12 +135,12 @@ impl ListOps {
                     return Ok(made);
                 }
             }
-            if seen.len() == before {
+            if seen.len() < before + LEAST {
                 break;
             }
         }
         let reason = format!(
-            "expected {} different expressions, found no more than {}: allow more lengths, a greater depth or more arguments",
+            "expected {} different expressions, but after {} there were hardly any new ones among {AT_ONCE} candidates: allow more lengths, a greater depth or more arguments",
             skip + take,
             seen.len()
         );
@@ -257,7 +259,7 @@ impl Labelled for ListOps {
             row.iter_mut().zip(self.expression(at)).for_each(|(id, &token)| *id = u32::from(token));
         }
         let labels = indices.iter().map(|&at| self.label(at)).collect();
-        Examples { input: Input::Tokens(ids), length, lengths, labels, second: None }
+        Examples { input: Input::Tokens(ids), length, lengths, labels, values: None, second: None }
     }
 }
 
@@ -310,7 +312,7 @@ mod tests {
         // Digits alone: ten of them.
         data.listops = ListOpsConfig { min_length: 1, max_depth: 1, ..data.listops };
         let error = ListOps::open(&data, 0, Part::Test).unwrap_err().to_string();
-        assert!(error.contains("data.listops: expected 40") && error.contains("no more than 10"), "{error}");
+        assert!(error.contains("data.listops: expected 40") && error.contains("after 10 "), "{error}");
     }
 
     #[test]

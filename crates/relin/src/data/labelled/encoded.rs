@@ -5,32 +5,60 @@ use relin_kernels::rng::Rng;
 use super::super::DataError;
 use super::texts::{Example, Texts};
 use super::{Examples, Input, Labelled, UNLABELLED};
-use crate::recipe::Pair;
+use crate::recipe::{Pair, Standard};
 use crate::tokenizer::Tokenizer;
 
+/// What is learned of each text.
+#[derive(Clone, Copy, Debug)]
+pub enum Answers<'a> {
+    /// One of these classes.
+    Classes(&'a [String]),
+    /// A number.
+    Numbers(Standard),
+}
+
 impl Texts {
-    /// As tokens, the first `context` of each text, and indices of classes. A pair that is joined becomes
+    /// Mean and standard deviation of the numbers that stand for classes.
+    ///
+    /// # Errors
+    /// If one is no number, or all are the same.
+    pub fn standard(&self) -> Result<Standard, DataError> {
+        let numbers: Vec<f64> = self.examples.iter().map(number).collect::<Result<_, _>>()?;
+        let known = || numbers.iter().filter(|number| !number.is_nan());
+        let mean = |numbers: &mut dyn Iterator<Item = f64>| numbers.sum::<f64>() / known().count() as f64;
+        let centre = mean(&mut known().copied());
+        let deviation = mean(&mut known().map(|number| (number - centre).powi(2))).sqrt();
+        match self.examples.first() {
+            Some(first) if deviation.is_nan() || deviation == 0.0 => {
+                Err(wrong(first, format!("all {} numbers are the same", self.examples.len())))
+            }
+            _ => Ok(Standard { mean: centre, deviation }),
+        }
+    }
+
+    /// As tokens, the first `context` of each text, and indices of classes or standardised numbers. A pair that is joined becomes
     /// `first SEP second` of at most `context` tokens, where the longer text is cut first; SEP is the id after the
     /// tokenizer's last.
     ///
     /// # Errors
-    /// If the tokenizer refuses a text or makes no token of it, or a class is none of `labels`.
+    /// If the tokenizer refuses a text or makes no token of it, or a class is none of those known, or no number.
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
-        labels: &[String],
+        answers: Answers,
         context: usize,
         pair: Pair,
     ) -> Result<LabelledTexts, DataError> {
-        let encoder = Encoder { tokenizer, labels, context };
+        let encoder = Encoder { tokenizer, context };
         let mut encoded = LabelledTexts {
             tokens: Vec::new(),
             labels: Vec::new(),
+            values: matches!(answers, Answers::Numbers(_)).then(Vec::new),
             towers: 1,
             warning: self.skipped().warning(),
         };
         for example in &self.examples {
-            encoded.labels.push(encoder.label(example)?);
+            encoded.learn(example, answers)?;
             let first = encoder.tokens(example, &example.text)?;
             let second = example.pair.as_ref().map(|text| encoder.tokens(example, text)).transpose()?;
             match (second, pair) {
@@ -48,22 +76,10 @@ impl Texts {
 
 struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    labels: &'a [String],
     context: usize,
 }
 
 impl Encoder<'_> {
-    fn label(&self, example: &Example) -> Result<u32, DataError> {
-        let Some(class) = &example.class else { return Ok(UNLABELLED) };
-        let at = self.labels.iter().position(|label| label == class);
-        at.map(|at| at as u32).ok_or_else(|| {
-            wrong(
-                example,
-                format!("the class `{class}` is none of the {} that were trained", self.labels.len()),
-            )
-        })
-    }
-
     fn tokens(&self, example: &Example, text: &[u8]) -> Result<Vec<u32>, DataError> {
         let tokens = self.tokenizer.encode_bytes(text).map_err(|error| wrong(example, error.to_string()))?;
         if tokens.is_empty() {
@@ -105,15 +121,45 @@ fn shares(first: usize, second: usize, room: usize) -> (usize, usize) {
     }
 }
 
+fn label(example: &Example, labels: &[String]) -> Result<u32, DataError> {
+    let Some(class) = &example.class else { return Ok(UNLABELLED) };
+    let at = labels.iter().position(|label| label == class);
+    at.map(|at| at as u32).ok_or_else(|| {
+        wrong(example, format!("the class `{class}` is none of the {} that were trained", labels.len()))
+    })
+}
+
+/// NaN where it is not known.
+fn number(example: &Example) -> Result<f64, DataError> {
+    let Some(text) = &example.class else { return Ok(f64::NAN) };
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| wrong(example, format!("expected a number to learn, found `{text}`")))
+}
+
 /// Texts, or pairs of texts, as tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LabelledTexts {
     /// Of each example one sequence, or two for two towers.
     tokens: Vec<Vec<u32>>,
     labels: Vec<u32>,
+    values: Option<Vec<f32>>,
     /// Sequences of an example.
     towers: usize,
     warning: Option<String>,
+}
+
+impl LabelledTexts {
+    fn learn(&mut self, example: &Example, answers: Answers) -> Result<(), DataError> {
+        let (label, value) = match answers {
+            Answers::Classes(labels) => (label(example, labels)?, f64::NAN),
+            Answers::Numbers(Standard { mean, deviation }) => {
+                (UNLABELLED, (number(example)? - mean) / deviation)
+            }
+        };
+        self.labels.push(label);
+        self.values.iter_mut().for_each(|values| values.push(value as f32));
+        Ok(())
+    }
 }
 
 impl Labelled for LabelledTexts {
@@ -144,7 +190,8 @@ impl Labelled for LabelledTexts {
             ids.resize(ids.len().next_multiple_of(length.max(1)), 0);
         }
         let labels = indices.iter().map(|&at| self.labels[at]).collect();
-        Examples { input: Input::Tokens(ids), length, lengths, labels, second: None }
+        let values = self.values.as_ref().map(|values| indices.iter().map(|&at| values[at]).collect());
+        Examples { input: Input::Tokens(ids), length, lengths, labels, values, second: None }
     }
 }
 
@@ -169,7 +216,8 @@ mod tests {
     fn a_batch_is_padded_to_its_longest_text() {
         let texts = texts("label\ttext\nb\tab\na\tabcde\nb\tx\n", None);
         assert_eq!(texts.labels(), ["a", "b"]);
-        let encoded = texts.encode(&Tokenizer::byte(), &texts.labels(), 4, Pair::Joined).unwrap();
+        let encoded =
+            texts.encode(&Tokenizer::byte(), Answers::Classes(&texts.labels()), 4, Pair::Joined).unwrap();
         let batch = encoded.batch(&[2, 1], None);
         assert_eq!((batch.length, &batch.lengths[..], &batch.labels[..]), (4, &[1, 4][..], &[1, 0][..]));
         assert_eq!(batch.input, ids(b"x\0\0\0abcd"));
@@ -180,7 +228,8 @@ mod tests {
     #[test]
     fn a_pair_is_joined_by_a_token_of_the_models_own_or_read_by_two_towers() {
         let texts = texts("label\ttext\tother\n1\tabc\tdefgh\n0\tx\ty\n", Some("other"));
-        let encode = |pair| texts.encode(&Tokenizer::byte(), &texts.labels(), 6, pair).unwrap();
+        let encode =
+            |pair| texts.encode(&Tokenizer::byte(), Answers::Classes(&texts.labels()), 6, pair).unwrap();
         let joined = encode(Pair::Joined).batch(&[0, 1], None);
         assert_eq!((&joined.lengths[..], joined.length), (&[6, 3][..], 6));
         let Input::Tokens(tokens) = joined.input else { panic!("no tokens") };
@@ -211,10 +260,34 @@ mod tests {
     #[test]
     fn unknown_classes_are_named_with_their_line_and_absent_ones_are_marked() {
         let texts = texts("label\ttext\nb\tab\n\tz\n", None);
-        let encode = |label: &str| texts.encode(&Tokenizer::byte(), &[label.to_owned()], 4, Pair::Joined);
+        let encode = |label: &str| {
+            texts.encode(&Tokenizer::byte(), Answers::Classes(&[label.to_owned()]), 4, Pair::Joined)
+        };
         let error = encode("a").unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("`b`"), "{error}");
         let encoded = encode("b").unwrap();
         assert_eq!((encoded.label(0), encoded.label(1)), (0, UNLABELLED));
+    }
+
+    #[test]
+    fn numbers_are_standardised_and_what_is_none_is_named_with_its_line() {
+        let texts = |rows: &str| super::tests::texts(&format!("label\ttext\n{rows}"), None);
+        let good = texts("1\tab\n 4.0\tz\n7e0\tx\n\ty\n");
+        let standard = good.standard().unwrap();
+        assert_eq!((standard.mean, standard.deviation), (4.0, 6f64.sqrt()));
+        let encode =
+            |texts: &Texts| texts.encode(&Tokenizer::byte(), Answers::Numbers(standard), 4, Pair::Joined);
+        let values = encode(&good).unwrap().batch(&[2, 1, 3], None).values.unwrap();
+        assert!(
+            (values[0] - 1.5f32.sqrt()).abs() < 1e-6 && values[1] == 0.0 && values[2].is_nan(),
+            "{values:?}"
+        );
+        for (rows, word) in [("1\ta\nhigh\tb\n", "`high`"), ("2\ta\ninf\tb\n", "`inf`")] {
+            let error = texts(rows).standard().unwrap_err().to_string();
+            assert!(error.contains("line 3") && error.contains(word), "{error}");
+            assert!(encode(&texts(rows)).is_err());
+        }
+        let error = texts("2\ta\n2\tb\n").standard().unwrap_err().to_string();
+        assert!(error.contains("all 2 numbers are the same"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 
 use relin_kernels::rng::Rng;
 
-pub use encoded::LabelledTexts;
+pub use encoded::{Answers, LabelledTexts};
 pub use images::{Augment, GREY_VALUES, ImageSize, ImageSplit, Images, LabelledImages, RandAugment};
 pub use skipped::Skipped;
 pub(super) use table::Column;
@@ -36,6 +36,8 @@ pub struct Examples {
     pub lengths: Vec<usize>,
     /// Classes, one an example.
     pub labels: Vec<u32>,
+    /// Numbers instead of classes, standardised, one an example; of one that is not known, NaN.
+    pub values: Option<Vec<f32>>,
     /// Where examples are made of two, the other class of each.
     pub second: Option<Vec<Second>>,
 }

@@ -14,7 +14,7 @@ pub struct Skipped {
 
 impl Skipped {
     /// One more.
-    pub(super) fn add(&mut self, bad: &DataError) {
+    pub(in crate::data) fn add(&mut self, bad: &DataError) {
         if self.first.len() < LISTED {
             self.first.push(bad.to_string());
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::labelled::{Column, read_columns};
+use super::super::labelled::{Column, Skipped, read_columns};
 use super::super::{DataError, hold_out};
 use super::{MADE_PAIRS, MadePairs, MadePart, Marks, ParallelTokens};
 use crate::nearest::nearest;
@@ -15,13 +15,14 @@ pub struct ParallelTexts {
     pairs: Vec<[String; 2]>,
     /// Where each side came from, for messages.
     places: Vec<[String; 2]>,
+    skipped: Skipped,
 }
 
 impl ParallelTexts {
     /// Pairs with the places they came from.
     pub fn new(pairs: impl IntoIterator<Item = ([String; 2], [String; 2])>) -> Self {
         let (pairs, places) = pairs.into_iter().unzip();
-        Self { pairs, places }
+        Self { pairs, places, skipped: Skipped::default() }
     }
 
     /// What a recipe trains and validates on.
@@ -42,14 +43,15 @@ impl ParallelTexts {
             return Ok((all, validation));
         }
         let (kept, held) = hold_out(all.len(), data.validation, seed, &data.source.0.join(", "))?;
-        Ok((all.subset(&kept), all.subset(&held)))
+        Ok((Self { skipped: all.skipped.clone(), ..all.subset(&kept) }, all.subset(&held)))
     }
 
     /// The pairs of all files, in order: with `targets`, line by line those of each file of sources and its file of
     /// targets; without, the rows of tables.
     ///
     /// # Errors
-    /// If a file cannot be read, is no table with both columns, or has not as many lines as its partner; if there is no pair.
+    /// If a file cannot be read, is no table with both columns, or has not as many lines as its partner; if a row is malformed or
+    /// lacks a side, unless `data.skip_bad_rows`; if there is no pair.
     pub fn open(sources: &Sources, targets: Option<&Sources>, data: &DataConfig) -> Result<Self, DataError> {
         let mut all = Self::default();
         match targets {
@@ -93,13 +95,21 @@ impl ParallelTexts {
         let names = [data.text_column.as_str(), &data.target_column];
         let columns = names.map(|name| Column { name, required: true });
         for row in read_columns(Path::new(file), &columns, data)? {
-            let (place, values) = row?;
-            // What is null is empty, and refused as such.
-            let mut values = values.into_iter().map(Option::unwrap_or_default);
-            self.pairs.push([(); 2].map(|()| values.next().unwrap_or_default()));
-            self.places.push(names.map(|name| format!("{place}, `{name}`")));
+            match row.and_then(|(place, values)| admit(names, &place, values)) {
+                Ok((pair, places)) => {
+                    self.pairs.push(pair);
+                    self.places.push(places);
+                }
+                Err(bad) if data.skip_bad_rows => self.skipped.add(&bad),
+                Err(bad) => return Err(bad),
+            }
         }
         Ok(())
+    }
+
+    /// What was passed over while these were read.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
     }
 
     /// Number of pairs.
@@ -120,7 +130,7 @@ impl ParallelTexts {
     /// Those at `indices`.
     pub fn subset(&self, indices: &[usize]) -> Self {
         let pick = |all: &[[String; 2]]| indices.iter().map(|&at| all[at].clone()).collect();
-        Self { pairs: pick(&self.pairs), places: pick(&self.places) }
+        Self { pairs: pick(&self.pairs), places: pick(&self.places), skipped: Skipped::default() }
     }
 
     /// All texts of both sides, a line each, which a tokenizer is trained on.
@@ -135,13 +145,34 @@ impl ParallelTexts {
     pub fn encode(&self, tokenizer: &Tokenizer, context: usize) -> Result<ParallelTokens, DataError> {
         let mut pairs = Vec::with_capacity(self.pairs.len());
         for (pair, places) in self.pairs.iter().zip(&self.places) {
-            let [source, target] = &["source", "target"];
-            let side = |at: usize, name: &str| encode(tokenizer, &pair[at], name, &places[at], context);
-            pairs.push([side(0, source)?, side(1, target)?]);
+            let side = |at: usize| encode(tokenizer, &pair[at], SIDES[at], &places[at], context);
+            pairs.push([side(0)?, side(1)?]);
         }
         Ok(ParallelTokens::new(pairs, Marks::above(tokenizer.vocab_size())))
     }
 }
+
+/// The two sides of a row, each with its place.
+fn admit(
+    names: [&str; 2],
+    place: &str,
+    values: Vec<Option<String>>,
+) -> Result<([String; 2], [String; 2]), DataError> {
+    // What is null is empty.
+    let mut values = values.into_iter().map(Option::unwrap_or_default);
+    let pair = [(); 2].map(|()| values.next().unwrap_or_default());
+    let places = names.map(|name| format!("{place}, `{name}`"));
+    match pair.iter().position(String::is_empty) {
+        Some(empty) => {
+            let reason = format!("the {} is empty", SIDES[empty]);
+            Err(DataError::Examples { name: places[empty].clone(), reason })
+        }
+        None => Ok((pair, places)),
+    }
+}
+
+/// What messages call the two.
+const SIDES: [&str; 2] = ["source", "target"];
 
 fn encode(
     tokenizer: &Tokenizer,

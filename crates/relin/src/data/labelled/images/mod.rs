@@ -190,7 +190,7 @@ impl Labelled for LabelledImages {
             .map(|rng| mix::mix(&self.augment, Rng::new(rng.word(0), MIX), size, &mut pixels, &labels));
         let length = self.length();
         let lengths = vec![length; indices.len()];
-        Examples { input: self.input(&pixels), length, lengths, labels, second }
+        Examples { input: self.input(&pixels), length, lengths, labels, values: None, second }
     }
 }
 
