@@ -102,3 +102,29 @@ fn pathfinder_is_made_trained_and_scored_and_its_pictures_are_read_again() {
     let small = ["data", "make", "pathfinder", "--size", "31"];
     bench.relin(&small).exits(2).complains(&["size = 31", "32 to 256"]);
 }
+
+/// Contours of one paddle: marks on either side of it are joined. One guess in two would be right.
+#[test]
+fn joined_marks_are_told_from_others() {
+    let bench = Bench::new();
+    bench.write("recipe.toml", PATHFINDER);
+    let sets = [
+        "model.hidden_size=32",
+        "model.patch_size=4",
+        "model.feature_map=silu",
+        "model.absolute=learned",
+        "model.initializer_range=0.18",
+        "data.context=64",
+        "data.pathfinder={contour_length=1, distractors=0, examples=4000, held_out=200}",
+        "train.steps=1000",
+        "train.batch_size=16",
+        "train.learning_rate=1e-2",
+        "train.warmup_steps=20",
+        "train.eval_every=0",
+    ];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let args: Vec<&str> =
+        ["train", "recipe.toml", "--out", "run", "--quiet", "--json"].into_iter().chain(sets).collect();
+    let done = bench.relin(&args).exits(0).json().pop().unwrap();
+    assert!(done["valid_accuracy"].as_f64().unwrap() > 0.8, "{done}");
+}

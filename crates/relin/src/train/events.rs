@@ -6,16 +6,22 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Watches a run, and may ask it to stop.
+/// Watches a run, and may ask it to stop. `()` does neither.
 pub trait Observer {
     /// Training begins, or goes on after `start.step` updates.
-    fn started(&mut self, start: &Start);
+    fn started(&mut self, start: &Start) {
+        let _ = start;
+    }
 
     /// Some updates were made.
-    fn step(&mut self, step: &Step);
+    fn step(&mut self, step: &Step) {
+        let _ = step;
+    }
 
     /// The validation split was scored.
-    fn eval(&mut self, eval: &Eval);
+    fn eval(&mut self, eval: &Eval) {
+        let _ = eval;
+    }
 
     /// Something was wrong that did not stop the run, such as a damaged saved state that was passed over.
     fn warning(&mut self, text: &str) {
@@ -27,6 +33,8 @@ pub trait Observer {
         false
     }
 }
+
+impl Observer for () {}
 
 /// A run begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,11 +10,12 @@ use relin::model::{Classifier, load_tensors, named_tensors};
 use relin::ops::to_vec;
 use relin::recipe::{ModelConfig, Normalizer, Pair, Pooling, Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Outcome, Start, Step};
+use relin::train::events::Outcome;
 use relin::train::train;
 use relin_kernels::rng::Rng;
 
 use crate::support::{tiny, tiny_normalized, tiny_softmax};
+use crate::watch::Watch;
 
 const MODEL: &str = r#"
 hidden_size = 32
@@ -31,30 +32,6 @@ eval_every = 40
 log_every = 20
 "#;
 
-/// Accuracies, and where to stop.
-#[derive(Default)]
-struct Watch {
-    accuracies: Vec<f64>,
-    step: usize,
-    stop_at: Option<usize>,
-}
-
-impl Observer for Watch {
-    fn started(&mut self, _: &Start) {}
-
-    fn step(&mut self, step: &Step) {
-        self.step = step.step;
-    }
-
-    fn eval(&mut self, eval: &Eval) {
-        self.accuracies.push(eval.valid_accuracy.unwrap());
-    }
-
-    fn should_stop(&self) -> bool {
-        self.stop_at.is_some_and(|at| self.step >= at)
-    }
-}
-
 fn recipe(folder: &Path, text: &str) -> Recipe {
     let file = folder.join("recipe.toml");
     std::fs::write(&file, text).unwrap();
@@ -66,10 +43,10 @@ fn train_twice(recipe: &Recipe, folder: &Path) -> Vec<f64> {
     let [whole, broken] = ["whole", "broken"].map(|name| folder.join(name));
     let mut watch = Watch::default();
     train(recipe, &whole, Resume::None, &mut watch).unwrap();
-    let mut stopping = Watch { stop_at: Some(60), ..Watch::default() };
+    let mut stopping = Watch::until(60);
     let stopped = train(recipe, &broken, Resume::None, &mut stopping).unwrap();
     assert!(matches!(stopped, Outcome::Stopped { step: 60 }));
-    train(recipe, &broken, Resume::Auto, &mut Watch::default()).unwrap();
+    train(recipe, &broken, Resume::Auto, &mut ()).unwrap();
     let weights = [&whole, &broken].map(|run| std::fs::read(run.join(WEIGHTS_FILE)).unwrap());
     assert!(weights[0] == weights[1], "an interruption changed the weights");
     watch.accuracies
@@ -313,15 +290,7 @@ fn a_run_of_another_kind_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let text = format!("[model]{MODEL}[data]\ncontext = 16\n[train]\nsteps = 1{TRAIN}eval_batches = 1");
     let run = folder.path().join("lm");
-    train(&recipe(folder.path(), &text), &run, Resume::None, &mut Quiet).unwrap();
+    train(&recipe(folder.path(), &text), &run, Resume::None, &mut ()).unwrap();
     let error = evaluate_classes(&run, &ClassOptions::default()).unwrap_err().to_string();
     assert!(error.contains("config.json") && error.contains("relin-classifier"), "{error}");
-}
-
-struct Quiet;
-
-impl Observer for Quiet {
-    fn started(&mut self, _: &Start) {}
-    fn step(&mut self, _: &Step) {}
-    fn eval(&mut self, _: &Eval) {}
 }

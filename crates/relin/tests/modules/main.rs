@@ -14,3 +14,4 @@ mod sessions;
 mod support;
 mod ten_steps;
 mod tensors;
+mod watch;

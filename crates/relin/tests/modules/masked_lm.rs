@@ -8,7 +8,6 @@ use relin::hub::{adopt, read_config, read_weights};
 use relin::model::{Classifier, Seq2Seq, named_tensors};
 use relin::recipe::{ModelConfig, Override, Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Start, Step};
 use relin::train::train;
 use relin_kernels::rng::Rng;
 
@@ -30,20 +29,12 @@ save_every = 0
 [data]
 "#;
 
-struct Quiet;
-
-impl Observer for Quiet {
-    fn started(&mut self, _: &Start) {}
-    fn step(&mut self, _: &Step) {}
-    fn eval(&mut self, _: &Eval) {}
-}
-
 fn run(folder: &Path, name: &str, text: &str, sets: &[&str]) -> Result<(), String> {
     let file = folder.join("recipe.toml");
     std::fs::write(&file, text).unwrap();
     let sets: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
     let recipe = Recipe::parse(&SourceText::read(&file).unwrap(), &sets).unwrap();
-    train(&recipe, &folder.join(name), Resume::None, &mut Quiet).map(drop).map_err(|error| {
+    train(&recipe, &folder.join(name), Resume::None, &mut ()).map(drop).map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         format!("{error}: {}", source.unwrap_or_default())
     })

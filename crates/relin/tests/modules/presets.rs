@@ -6,8 +6,10 @@ use std::path::Path;
 use relin::hub::WEIGHTS_FILE;
 use relin::recipe::{BIAS_PRESETS, Position, Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Outcome, Start, Step};
+use relin::train::events::Outcome;
 use relin::train::train;
+
+use crate::watch::Watch;
 
 const STEPS: usize = 200;
 
@@ -33,30 +35,6 @@ eval_every = 0
 save_every = 0
 "#;
 
-/// Losses, and where to stop.
-#[derive(Default)]
-struct Watch {
-    losses: Vec<f64>,
-    step: usize,
-    stop_at: Option<usize>,
-}
-
-impl Observer for Watch {
-    fn started(&mut self, start: &Start) {
-        self.step = start.step;
-    }
-
-    fn step(&mut self, step: &Step) {
-        (self.step, self.losses) = (step.step, [&self.losses[..], &[step.loss]].concat());
-    }
-
-    fn eval(&mut self, _: &Eval) {}
-
-    fn should_stop(&self) -> bool {
-        self.stop_at.is_some_and(|at| self.step >= at)
-    }
-}
-
 fn recipe(name: &str, source: &Path) -> Recipe {
     let attention = if BIAS_PRESETS.contains(&name) { "softmax" } else { "linear" };
     let text = RECIPE.replace("ATTENTION", attention).replace("POSITION", name);
@@ -80,7 +58,7 @@ fn two_hundred_steps_lower_the_loss_and_resume_exactly() {
         // Characters drawn at random would leave about 2.9 nats, their frequencies alone 2.7.
         assert!(last < 0.75 * first && last < 2.0, "{name}: from {first} to {last}");
 
-        let mut stopping = Watch { stop_at: Some(100), ..Watch::default() };
+        let mut stopping = Watch::until(100);
         let stopped = train(&recipe, &broken, Resume::None, &mut stopping).unwrap();
         assert!(matches!(stopped, Outcome::Stopped { step: 100 }), "{name}");
         let mut resumed = Watch::default();

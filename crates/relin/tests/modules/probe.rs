@@ -3,7 +3,6 @@
 use relin::eval::{ProbeEvaluation, evaluate_probe};
 use relin::recipe::{Override, Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Start, Step};
 use relin::train::train;
 
 const RECIPE: &str = r#"
@@ -24,21 +23,13 @@ beta2 = 0.99
 eval_every = 0
 "#;
 
-struct Quiet;
-
-impl Observer for Quiet {
-    fn started(&mut self, _: &Start) {}
-    fn step(&mut self, _: &Step) {}
-    fn eval(&mut self, _: &Eval) {}
-}
-
 fn scores(sets: &[&str], lengths: &[usize]) -> Vec<ProbeEvaluation> {
     let folder = tempfile::tempdir().unwrap();
     let (file, run) = (folder.path().join("probe.toml"), folder.path().join("run"));
     std::fs::write(&file, RECIPE).unwrap();
     let sets: Vec<Override> = sets.iter().map(|set| set.parse().unwrap()).collect();
     let recipe = Recipe::parse(&SourceText::read(&file).unwrap(), &sets).unwrap();
-    train(&recipe, &run, Resume::None, &mut Quiet).unwrap();
+    train(&recipe, &run, Resume::None, &mut ()).unwrap();
     let mut found = Vec::new();
     evaluate_probe(&run, lengths, &mut |scores| found.push(scores.clone())).unwrap();
     assert_eq!(found.iter().map(|scores| scores.length).collect::<Vec<_>>(), lengths);

@@ -7,33 +7,11 @@ use relin::generate::{TargetOptions, generate_target};
 use relin::hub::WEIGHTS_FILE;
 use relin::recipe::{Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Outcome, Start, Step};
+use relin::train::events::Outcome;
 use relin::train::train;
 use relin_kernels::rng::Rng;
 
-/// Where to stop.
-#[derive(Default)]
-struct Watch {
-    accuracies: Vec<f64>,
-    step: usize,
-    stop_at: Option<usize>,
-}
-
-impl Observer for Watch {
-    fn started(&mut self, _: &Start) {}
-
-    fn step(&mut self, step: &Step) {
-        self.step = step.step;
-    }
-
-    fn eval(&mut self, eval: &Eval) {
-        self.accuracies.push(eval.valid_accuracy.unwrap());
-    }
-
-    fn should_stop(&self) -> bool {
-        self.stop_at.is_some_and(|at| self.step >= at)
-    }
-}
+use crate::watch::Watch;
 
 fn recipe(folder: &Path, data: &str, train: &str) -> Recipe {
     let text = format!(
@@ -105,11 +83,11 @@ fn an_interruption_changes_no_weight() {
         "steps = 40\nbatch_size = 8\neval_every = 20\ndropout = 0.1\ngradient_checkpointing = true";
     let recipe = recipe(folder.path(), &data, train_keys);
     let [whole, broken] = ["whole", "broken"].map(|name| folder.path().join(name));
-    train(&recipe, &whole, Resume::None, &mut Watch::default()).unwrap();
-    let mut stopping = Watch { stop_at: Some(20), ..Watch::default() };
+    train(&recipe, &whole, Resume::None, &mut ()).unwrap();
+    let mut stopping = Watch::until(20);
     let stopped = train(&recipe, &broken, Resume::None, &mut stopping).unwrap();
     assert!(matches!(stopped, Outcome::Stopped { step: 20 }));
-    train(&recipe, &broken, Resume::Auto, &mut Watch::default()).unwrap();
+    train(&recipe, &broken, Resume::Auto, &mut ()).unwrap();
     let weights = [&whole, &broken].map(|run| std::fs::read(run.join(WEIGHTS_FILE)).unwrap());
     assert!(weights[0] == weights[1]);
 }

@@ -3,8 +3,9 @@
 
 use relin::recipe::{Recipe, SourceText};
 use relin::runlog::Resume;
-use relin::train::events::{Eval, Observer, Start, Step};
 use relin::train::train;
+
+use crate::watch::Watch;
 
 /// `torch_lm.py train --recipe-json ten.toml --data text.txt --threads 1 --steps 10 --warmup 1 --report-every 1
 /// --no-eval --json`, torch 2.15.0, with the recipe and the text below.
@@ -41,19 +42,6 @@ eval_every = 0
 save_every = 0
 "#;
 
-#[derive(Default)]
-struct Losses(Vec<f64>);
-
-impl Observer for Losses {
-    fn started(&mut self, _: &Start) {}
-
-    fn step(&mut self, step: &Step) {
-        self.0.push(step.loss);
-    }
-
-    fn eval(&mut self, _: &Eval) {}
-}
-
 #[test]
 fn ten_steps_are_pytorchs() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,11 +51,11 @@ fn ten_steps_are_pytorchs() {
     let recipe = folder.path().join("ten.toml");
     std::fs::write(&recipe, RECIPE.replace("SOURCE", &source.display().to_string())).unwrap();
     let recipe = Recipe::parse(&SourceText::read(&recipe).unwrap(), &[]).unwrap();
-    let mut losses = Losses::default();
-    train(&recipe, &folder.path().join("run"), Resume::None, &mut losses).unwrap();
-    for (step, (loss, expected)) in losses.0.iter().zip(PYTORCH).enumerate() {
+    let mut watch = Watch::default();
+    train(&recipe, &folder.path().join("run"), Resume::None, &mut watch).unwrap();
+    for (step, (loss, expected)) in watch.losses.iter().zip(PYTORCH).enumerate() {
         // Single precision on both sides; ten steps apart they differ by 3e-7 where this was recorded.
         assert!((loss - expected).abs() < 1e-5, "step {}: {loss} against {expected}", step + 1);
     }
-    assert_eq!(losses.0.len(), 10);
+    assert_eq!(watch.losses.len(), 10);
 }
