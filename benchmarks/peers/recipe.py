@@ -15,7 +15,7 @@ DEFAULTS = {
         "vocab_size": None, "max_position_embeddings": None, "tie_word_embeddings": True, "hidden_act": "gelu",
         "mlp": "plain", "norm": "layer", "norm_eps": 1e-5, "attention": "linear", "feature_map": "elu1",
         "normalizer": "none", "normalizer_eps": 1e-6, "output_norm": None, "position": "lrpe-unitary",
-        "absolute": "none", "attention_chunk": 64, "bias": True, "initializer_range": 0.02,
+        "absolute": "none", "attention_chunk": 64, "bias": True, "initializer_range": None,
     },
     "data": {"source": "quickstart", "tokenizer": "byte", "context": 256, "validation": 0.1},
     "train": {
@@ -87,6 +87,7 @@ def model_config(given, vocab_size=None, context=None):
     if vocab_size is not None:
         config["vocab_size"] = vocab_size
     config["intermediate_size"] = config["intermediate_size"] or 4 * config["hidden_size"]
+    config["initializer_range"] = config["initializer_range"] or config["hidden_size"] ** -0.5
     config["max_position_embeddings"] = config["max_position_embeddings"] or context
     unbounded = config["attention"] == "linear" and config["normalizer"] == "none"
     config["output_norm"] = config["output_norm"] or ("layer" if unbounded else "none")

@@ -29,13 +29,20 @@ enum Show {
     Lines { last: Option<Instant> },
 }
 
+impl Show {
+    /// `last` is when the last plain line was said.
+    fn new(output: &Output, last: Option<Instant>) -> Self {
+        match (output.is_quiet(), std::io::stderr().is_terminal()) {
+            (true, _) => Self::Nothing,
+            (false, true) => Self::Bar(bar()),
+            (false, false) => Self::Lines { last },
+        }
+    }
+}
+
 impl Progress {
     pub fn new(output: Output) -> Self {
-        let show = match (output.is_quiet(), std::io::stderr().is_terminal()) {
-            (true, _) => Show::Nothing,
-            (false, true) => Show::Bar(bar()),
-            (false, false) => Show::Lines { last: None },
-        };
+        let show = Show::new(&output, None);
         Self { output, show, steps: 0, began: Instant::now(), first: 0, last_valid: None }
     }
 
@@ -114,6 +121,50 @@ impl Observer for Progress {
 
     fn should_stop(&self) -> bool {
         interrupt::requested()
+    }
+}
+
+/// Shows how many of a number of things are done.
+pub struct Count {
+    output: Output,
+    what: &'static str,
+    show: Show,
+}
+
+impl Count {
+    /// Of `what`, in the plural.
+    pub fn new(output: &Output, what: &'static str) -> Self {
+        // What takes less time is not worth a line.
+        Self { output: *output, what, show: Show::new(output, Some(Instant::now())) }
+    }
+
+    /// To be told how many are done and how many there are.
+    pub fn watch(mut self) -> impl FnMut(usize, usize) {
+        move |done, all| match &mut self.show {
+            Show::Nothing => {}
+            Show::Bar(bar) => {
+                if bar.length() != Some(all as u64) {
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                    bar.set_length(all as u64);
+                    bar.set_message(self.what);
+                }
+                bar.set_position(done as u64);
+            }
+            Show::Lines { last } => {
+                if last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
+                    *last = Some(Instant::now());
+                    self.output.note(format!("{} of {} {}", grouped(done), grouped(all), self.what));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if let Show::Bar(bar) = &self.show {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::chart_of_eval::{accuracies, confusion, losses, scatter};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::plot::Chart;
-use crate::progress::grouped;
+use crate::progress::{Count, grouped};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +99,7 @@ fn sequences(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure
     }
     let (data, split, predictions) = (args.data.clone(), args.split.clone(), args.predictions.clone());
     let options = SequenceOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows };
-    let evaluation = evaluate_sequences(run, &options)?;
+    let evaluation = evaluate_sequences(run, &options, &mut Count::new(output, "pairs").watch())?;
     if let Some(warning) = &evaluation.warning {
         output.warning(warning);
     }
@@ -119,8 +119,9 @@ fn class_options(args: &EvalArgs) -> Result<ClassOptions, Failure> {
     Ok(ClassOptions { data, split, predictions, skip_bad_rows: args.skip_bad_rows })
 }
 
-/// Says what was skipped or only predicted; whether there is nothing to score.
+/// Says what was skipped, and what has no `answer` and is only predicted; whether there is nothing to score.
 fn only_predicted(
+    answer: &str,
     split: &str,
     warning: Option<&String>,
     [examples, unlabelled]: [usize; 2],
@@ -130,7 +131,7 @@ fn only_predicted(
         output.warning(warning);
     }
     if unlabelled > 0 {
-        output.result(format!("{} examples have no answer: predicted, not scored", grouped(unlabelled)));
+        output.result(format!("{} examples have no {answer}: predicted, not scored", grouped(unlabelled)));
     }
     if examples == 0 {
         output.event(&Predicted { split, examples: unlabelled });
@@ -139,10 +140,11 @@ fn only_predicted(
 }
 
 fn regression(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    let evaluation = evaluate_numbers(run, &class_options(args)?)?;
+    let evaluation =
+        evaluate_numbers(run, &class_options(args)?, &mut Count::new(output, "examples").watch())?;
     let NumberEvaluation { split, loss, rmse, pearson, spearman, examples, unlabelled, warning, .. } =
         &evaluation;
-    if only_predicted(split, warning.as_ref(), [*examples, *unlabelled], output) {
+    if only_predicted("number", split, warning.as_ref(), [*examples, *unlabelled], output) {
         return Ok(());
     }
     let number = |correlation: &Option<f64>| correlation.map_or("none".into(), |r| format!("{r:.4}"));
@@ -157,9 +159,10 @@ fn regression(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failur
 }
 
 fn classifier(args: &EvalArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    let evaluation = evaluate_classes(run, &class_options(args)?)?;
+    let evaluation =
+        evaluate_classes(run, &class_options(args)?, &mut Count::new(output, "examples").watch())?;
     let counts = [evaluation.examples, evaluation.unlabelled];
-    if only_predicted(&evaluation.split, evaluation.warning.as_ref(), counts, output) {
+    if only_predicted("class", &evaluation.split, evaluation.warning.as_ref(), counts, output) {
         return Ok(());
     }
     output.result(classes_in_words(&evaluation));

@@ -1,7 +1,7 @@
 //! The names under which encodings are known; spec and literature in one table.
 
 use super::decay::DecayConfig;
-use super::lrpe::{Basis, Family, LrpeConfig, Pairs};
+use super::lrpe::{Basis, Family, LrpeConfig, Pairs, Spacing};
 use super::spe::{ConvSpeConfig, NoiseMode, SineSpeConfig};
 use super::{CosformerConfig, EncodingConfig, PermuteformerConfig, XposConfig};
 
@@ -142,7 +142,9 @@ pub const PRESETS: &[Preset] = &[
         name: "lrpe-decay",
         summary: "decay and complex phases, learned θ of each head (LRPE-d)",
         config: || {
+            // Even angles tell lags apart that a decay leaves audible, which a geometric progression has not learned to.
             let phases = LrpeConfig {
+                spacing: Spacing::Linear,
                 basis: Basis::Identity,
                 learn_theta: true,
                 per_head: true,

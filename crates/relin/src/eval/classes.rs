@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::EvalError;
+use super::{EvalError, Watch};
 use crate::data::{
     Answers, DataError, ImageSplit, Images, Labelled, LabelledImages, LabelledTexts, ListOps, Part,
     Pathfinder, Texts, UNLABELLED,
@@ -79,25 +79,29 @@ pub struct ClassResult {
 ///
 /// # Errors
 /// If the run or the data cannot be read, or there is no such part of the data.
-pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvaluation, EvalError> {
+pub fn evaluate_classes(
+    run: &Path,
+    options: &ClassOptions,
+    watch: &mut Watch,
+) -> Result<ClassEvaluation, EvalError> {
     let mut loaded = load_network(run, |config| Classifier::new(config, 0, &Device::flex()))?;
     loaded.recipe.data.skip_bad_rows |= options.skip_bad_rows;
     match loaded.recipe.task {
         Task::ImageClassification => {
             let (split, examples) = image_split(&loaded.recipe, options)?;
-            score(&loaded, split, &examples, options)
+            score(&loaded, split, &examples, options, watch)
         }
         Task::ListOps => {
             let (data, seed) = (&loaded.recipe.data, loaded.recipe.train.seed);
             let open = |part| ListOps::open(data, seed, part);
             let (split, examples) = made_split(options, open, |path| ListOps::read(path, data))?;
-            score(&loaded, split, &examples, options)
+            score(&loaded, split, &examples, options, watch)
         }
         Task::Pathfinder => {
             let recipe = &loaded.recipe;
             let read = |folder: &Path| Pathfinder::read(folder, recipe, None);
             let (split, examples) = made_split(options, |part| Pathfinder::open(recipe, part), read)?;
-            score(&loaded, split, &examples, options)
+            score(&loaded, split, &examples, options, watch)
         }
         _ => {
             let (split, texts) = text_split(&loaded.recipe, options)?;
@@ -106,7 +110,7 @@ pub fn evaluate_classes(run: &Path, options: &ClassOptions) -> Result<ClassEvalu
             let (context, pair) = (loaded.recipe.data.context, loaded.config.pair);
             let examples: LabelledTexts =
                 texts.encode(&tokenizer, Answers::Classes(&labels), context, pair)?;
-            score(&loaded, split, &examples, options)
+            score(&loaded, split, &examples, options, watch)
         }
     }
 }
@@ -170,6 +174,7 @@ fn score<L: Labelled>(
     split: String,
     examples: &L,
     options: &ClassOptions,
+    watch: &mut Watch,
 ) -> Result<ClassEvaluation, EvalError> {
     let labels = loaded.config.labels.clone().unwrap_or_default();
     let truth = |at: usize| examples.label(at) as usize;
@@ -191,6 +196,7 @@ fn score<L: Labelled>(
         let class = if is_known(at) { labels[truth(at)].as_str() } else { "" };
         let row = format!("{at}\t{class}\t{}\t{probability:.6}\n", labels[chosen]);
         table.push_str(&row);
+        watch(at + 1, examples.len());
     });
     if let Some(path) = &options.predictions {
         write_atomic(path, table.as_bytes())?;

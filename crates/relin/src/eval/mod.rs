@@ -18,6 +18,9 @@ use crate::data::DataError;
 use crate::hub::HubError;
 use crate::runlog::RunlogError;
 
+/// Told from time to time how many examples are scored, and how many there are.
+pub type Watch<'a> = dyn FnMut(usize, usize) + 'a;
+
 /// Why a run cannot be scored.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {

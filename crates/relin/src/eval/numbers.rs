@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::EvalError;
 use super::classes::{ClassOptions, text_split};
+use super::{EvalError, Watch};
 use crate::data::{Answers, Labelled};
 use crate::hub::{CONFIG_FILE, HubError, load_network, load_tokenizer};
 use crate::model::{Classifier, ModelError};
@@ -46,7 +46,11 @@ pub struct NumberEvaluation {
 ///
 /// # Errors
 /// If the run or the data cannot be read, or there is no such part of the data.
-pub fn evaluate_numbers(run: &Path, options: &ClassOptions) -> Result<NumberEvaluation, EvalError> {
+pub fn evaluate_numbers(
+    run: &Path,
+    options: &ClassOptions,
+    watch: &mut Watch,
+) -> Result<NumberEvaluation, EvalError> {
     let mut loaded = load_network(run, |config| Classifier::new(config, 0, &Device::flex()))?;
     loaded.recipe.data.skip_bad_rows |= options.skip_bad_rows;
     let standard = loaded
@@ -62,6 +66,7 @@ pub fn evaluate_numbers(run: &Path, options: &ClassOptions) -> Result<NumberEval
     let scores = regress(&loaded.model, &examples, |at, number, found| {
         let number = if number.is_nan() { String::new() } else { format!("{:.6}", plain(number)) };
         table += &format!("{at}\t{number}\t{:.6}\n", plain(found));
+        watch(at + 1, examples.len());
     });
     let unlabelled = examples.len() - scores.pairs.len();
     if scores.pairs.is_empty() && options.predictions.is_none() {

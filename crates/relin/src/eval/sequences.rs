@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::Serialize;
 
-use super::{EvalError, bleu};
+use super::{EvalError, Watch, bleu};
 use crate::data::ParallelTexts;
 use crate::generate::{Found, SearchOptions, search};
 use crate::hub::load_seq2seq;
@@ -55,7 +55,11 @@ pub struct SequenceEvaluation {
 /// # Errors
 /// If the run or the data cannot be read, there is no such part of the data, or a pair has more tokens than the recipe's
 /// context.
-pub fn evaluate_sequences(run: &Path, options: &SequenceOptions) -> Result<SequenceEvaluation, EvalError> {
+pub fn evaluate_sequences(
+    run: &Path,
+    options: &SequenceOptions,
+    watch: &mut Watch,
+) -> Result<SequenceEvaluation, EvalError> {
     let mut trained = load_seq2seq(run, &Device::flex())?;
     trained.recipe.data.skip_bad_rows |= options.skip_bad_rows;
     let (split, texts) = split_of(&trained.recipe, options)?;
@@ -63,8 +67,11 @@ pub fn evaluate_sequences(run: &Path, options: &SequenceOptions) -> Result<Seque
     let tokens = texts.encode(&trained.tokenizer, context)?;
     let scores = score_targets(&trained.model, &tokens, tokens.len());
     let greedy = SearchOptions { beam: 1, most: context };
-    let found: Vec<Found> =
-        (0..tokens.len()).map(|at| search(&trained.model, &tokens.source(at), greedy)).collect();
+    let write = |at| {
+        watch(at, tokens.len());
+        search(&trained.model, &tokens.source(at), greedy)
+    };
+    let found: Vec<Found> = (0..tokens.len()).map(write).collect();
     let written: Vec<String> = found.iter().map(|found| trained.tokenizer.decode(&found.tokens)).collect();
     if let Some(path) = &options.predictions {
         write_atomic(path, table(&texts, &written, &found).as_bytes())?;

@@ -149,7 +149,7 @@ mod tests {
             num_attention_heads: 2,
             vocab_size: Some(vocabulary),
             position: Position::Preset("lrpe-orthogonal".into()),
-            initializer_range: 0.8,
+            initializer_range: Some(0.8),
             ..ModelConfig::default()
         };
         Seq2Seq::new(&config, seed, &Device::flex()).unwrap()

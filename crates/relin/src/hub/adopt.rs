@@ -10,8 +10,16 @@ use crate::model::{NamedTensor, Network, TensorError, load_tensors, named_tensor
 use crate::recipe::ModelConfig;
 
 /// Keys of a network that belong to its data or its head, in which two runs may differ.
-const OWN: [&str; 7] =
-    ["vocab_size", "labels", "target", "pooling", "pair", "tie_word_embeddings", "max_position_embeddings"];
+const OWN: [&str; 8] = [
+    "initializer_range",
+    "vocab_size",
+    "labels",
+    "target",
+    "pooling",
+    "pair",
+    "tie_word_embeddings",
+    "max_position_embeddings",
+];
 /// What stands beside or on top of a trunk, and may be another one.
 const HEADS: [&str; 4] = ["cls.", "pair.", "score.", "lm_head."];
 /// Tables with a row for each token, of which a model may have more or fewer at the end.

@@ -15,7 +15,7 @@ pub(super) fn initialize<M: Module>(model: M, config: &ModelConfig, seed: u64) -
         (2, Some("weight")) => {
             let into_residual =
                 ["o_proj.weight", "down_proj.weight"].iter().any(|end| site.name.ends_with(end));
-            let deviation = config.initializer_range / if into_residual { residual } else { 1.0 };
+            let deviation = config.initializer_range() / if into_residual { residual } else { 1.0 };
             let rng = Rng::new(seed, hash(&site.name));
             (0..values.len() as u64).map(|i| (deviation * rng.normal(i)) as f32).collect()
         }

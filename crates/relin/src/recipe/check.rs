@@ -36,7 +36,7 @@ fn model(model: &ModelConfig, context: usize) -> Checked {
     at_least_one("model.vocab_size", model.vocab_size.unwrap_or(1))?;
     positive("model.norm_eps", model.norm_eps)?;
     not_negative("model.normalizer_eps", model.normalizer_eps)?;
-    positive("model.initializer_range", model.initializer_range)?;
+    positive("model.initializer_range", model.initializer_range())?;
     let (hidden, heads) = (model.hidden_size, model.num_attention_heads);
     require(hidden.is_multiple_of(heads), "model.num_attention_heads", || {
         (format!("a divisor of `model.hidden_size` = {hidden}"), heads)

@@ -78,8 +78,9 @@ pub struct ModelConfig {
     pub attention_chunk: usize,
     /// Biases in the linear layers.
     pub bias: bool,
-    /// Standard deviation of the initial weights.
-    pub initializer_range: f64,
+    /// Standard deviation of the initial weights; `hidden_size^(−1/2)` if not given, of which projections into the residual stream
+    /// have the `√(2L)`-th part.
+    pub initializer_range: Option<f64>,
 }
 
 impl Default for ModelConfig {
@@ -116,7 +117,7 @@ impl Default for ModelConfig {
             absolute: Absolute::None,
             attention_chunk: 64,
             bias: true,
-            initializer_range: 0.02,
+            initializer_range: None,
         }
     }
 }
@@ -135,6 +136,11 @@ impl ModelConfig {
     /// Width of the feed-forward part.
     pub fn intermediate_size(&self) -> usize {
         self.intermediate_size.unwrap_or(self.hidden_size.saturating_mul(4))
+    }
+
+    /// Standard deviation of the initial weights: what keeps a projection of D features with variance 1 at variance 1.
+    pub fn initializer_range(&self) -> f64 {
+        self.initializer_range.unwrap_or_else(|| (self.hidden_size as f64).powf(-0.5))
     }
 
     /// Norm of the heads' joined output.
@@ -183,6 +189,7 @@ impl ModelConfig {
     pub(super) fn resolve(&mut self, context: usize) {
         self.intermediate_size = Some(self.intermediate_size());
         self.output_norm = Some(self.output_norm());
+        self.initializer_range = Some(self.initializer_range());
         self.max_position_embeddings.get_or_insert(context + self.pooling.tokens());
     }
 }

@@ -389,6 +389,7 @@ fn derived_values_are_filled_once() {
         (Some(128), Some(99), Some(17))
     );
     assert_eq!(model.output_norm, Some(OutputNorm::None));
+    assert_eq!(model.initializer_range, Some(32f64.powf(-0.5)));
     assert_eq!(Recipe::default().model.output_norm(), OutputNorm::Layer);
 }
 

@@ -86,7 +86,7 @@ fn texts_are_told_apart_by_a_letter() {
     let (run, predictions) = (folder.path().join("whole"), folder.path().join("predictions.tsv"));
     let options =
         ClassOptions { predictions: Some(predictions.clone()), data: Some(other), ..ClassOptions::default() };
-    let scores = evaluate_classes(&run, &options).unwrap();
+    let scores = evaluate_classes(&run, &options, &mut |_, _| {}).unwrap();
     assert_eq!((scores.split.as_str(), scores.examples, scores.classes.len()), ("all", 100, 2));
     assert!(scores.accuracy > 0.85 && scores.matthews > 0.7, "{scores:?}");
     let table = std::fs::read_to_string(predictions).unwrap();
@@ -95,7 +95,7 @@ fn texts_are_told_apart_by_a_letter() {
         columns[1] == columns[2]
     });
     assert_eq!((table.lines().count(), right.count() as f64 / 100.0), (101, scores.accuracy));
-    let held_out = evaluate_classes(&run, &ClassOptions::default()).unwrap();
+    let held_out = evaluate_classes(&run, &ClassOptions::default(), &mut |_, _| {}).unwrap();
     assert_eq!((held_out.split.as_str(), held_out.examples), ("validation", 60));
     assert!(accuracies.contains(&held_out.accuracy), "the weights kept are some that were scored");
 }
@@ -137,10 +137,10 @@ fn pairs_of_texts_are_classified_by_both_joined_and_by_two_towers() {
         let best = accuracies.iter().copied().fold(0.0, f64::max);
         assert!(best > 0.9, "{pair}: one text tells no more than half of the classes apart: {accuracies:?}");
         let run = home.join("whole");
-        let held_out = evaluate_classes(&run, &ClassOptions::default()).unwrap();
+        let held_out = evaluate_classes(&run, &ClassOptions::default(), &mut |_, _| {}).unwrap();
         assert!(accuracies.contains(&held_out.accuracy), "{pair}: {held_out:?}");
         let options = ClassOptions { data: Some(single.clone()), ..ClassOptions::default() };
-        let error = evaluate_classes(&run, &options).unwrap_err().to_string();
+        let error = evaluate_classes(&run, &options, &mut |_, _| {}).unwrap_err().to_string();
         assert!(error.contains("single.tsv, line 1: no column `right`"), "{error}");
     }
 }
@@ -276,11 +276,11 @@ fn images_are_told_apart_by_where_they_are_bright() {
     let accuracies = train_twice(&recipe, folder.path());
     let run = folder.path().join("whole");
     let test = ClassOptions { split: Some("test".into()), ..ClassOptions::default() };
-    let scores = evaluate_classes(&run, &test).unwrap();
+    let scores = evaluate_classes(&run, &test, &mut |_, _| {}).unwrap();
     assert_eq!((scores.examples, scores.classes.len()), (80, 4));
     assert!(scores.accuracy > 0.9, "chance is a quarter: {accuracies:?}, {scores:?}");
     let unknown = ClassOptions { split: Some("dev".into()), ..ClassOptions::default() };
-    let error = evaluate_classes(&run, &unknown).unwrap_err().to_string();
+    let error = evaluate_classes(&run, &unknown, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("`dev`") && error.contains("`test`"), "{error}");
 }
 
@@ -291,6 +291,6 @@ fn a_run_of_another_kind_is_refused() {
     let text = format!("[model]{MODEL}[data]\ncontext = 16\n[train]\nsteps = 1{TRAIN}eval_batches = 1");
     let run = folder.path().join("lm");
     train(&recipe(folder.path(), &text), &run, Resume::None, &mut ()).unwrap();
-    let error = evaluate_classes(&run, &ClassOptions::default()).unwrap_err().to_string();
+    let error = evaluate_classes(&run, &ClassOptions::default(), &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("config.json") && error.contains("relin-classifier"), "{error}");
 }

@@ -49,7 +49,7 @@ fn words_that_were_never_seen_are_reversed() {
     train(&recipe, &run, Resume::None, &mut watch).unwrap();
     let predictions = folder.path().join("predictions.tsv");
     let options = SequenceOptions { predictions: Some(predictions.clone()), ..SequenceOptions::default() };
-    let scores = evaluate_sequences(&run, &options).unwrap();
+    let scores = evaluate_sequences(&run, &options, &mut |_, _| {}).unwrap();
     assert_eq!((scores.split.as_str(), scores.examples, scores.tokens), ("validation", 160, 800));
     assert!(scores.exact_match > 0.8, "{scores:?}");
     assert!(watch.accuracies.contains(&scores.exact_match), "greedy writing is right where each token is");

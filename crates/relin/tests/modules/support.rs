@@ -87,7 +87,7 @@ pub fn tiny(position: &str) -> ModelConfig {
         vocab_size: Some(VOCAB),
         position: Position::Preset(position.into()),
         attention_chunk: 16,
-        initializer_range: 0.2,
+        initializer_range: Some(0.2),
         ..ModelConfig::default()
     }
 }

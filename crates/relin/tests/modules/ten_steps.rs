@@ -28,6 +28,7 @@ hidden_size = 16
 num_hidden_layers = 2
 num_attention_heads = 2
 position = "lrpe-orthogonal"
+initializer_range = 0.02
 [data]
 source = "SOURCE"
 tokenizer = "char"
