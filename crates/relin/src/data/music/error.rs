@@ -32,6 +32,14 @@ pub enum MusicError {
         /// Its size.
         bytes: u64,
     },
+    /// A file that ends too early.
+    #[error("{found} of the {declared} tracks that its header declares are there: it is cut off")]
+    Tracks {
+        /// Of the header.
+        declared: usize,
+        /// In the file.
+        found: usize,
+    },
     /// Several pieces in one file.
     #[error("MIDI format 2 (tracks one after another) is not read; formats 0 and 1 are")]
     Sequential,

@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn segments_never_mix_pieces_and_rows_are_full_or_padded() {
-        let (pieces, vocabulary) = pieces(&[6, 40, 11, 300]);
+        let (pieces, vocabulary) = pieces(&[6, 40, 11, 12]);
         let music = MusicConfig::default();
         let batch = pieces.training_batch(&vocabulary, &music, (3, 0), [64, 96]);
         assert_eq!((batch.inputs.len(), batch.targets.len()), (64 * 96, 64 * 96));

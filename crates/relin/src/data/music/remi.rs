@@ -158,6 +158,10 @@ pub(super) fn is_bar(id: u32) -> bool {
     Token::of(id) == Token::Bar
 }
 
+pub(super) fn is_program(id: u32) -> bool {
+    matches!(Token::of(id), Token::Program(_))
+}
+
 fn tempo_index(per_minute: f64) -> u32 {
     let at = ((per_minute - f64::from(SLOWEST)) / f64::from(BETWEEN_TEMPOS)).round();
     at.clamp(0.0, f64::from(TEMPOS - 1)) as u32

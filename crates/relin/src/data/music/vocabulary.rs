@@ -189,6 +189,8 @@ impl Grammar<'_> {
             (Some((part, pitch)), State::Events(_)) => {
                 events::is_off(token) || self.in_range(part, pitch)
             }
+            // An instrument needs a pitch that it may play.
+            (None, State::Remi(_)) => !remi::is_program(token) || self.vocabulary.ranges[0].is_some(),
             (None, _) => true,
         };
         within

@@ -35,7 +35,11 @@ pub fn read_midi(path: &Path) -> Result<Score, DataError> {
 /// # Errors
 /// If it is no whole MIDI file of format 0 or 1, has no notes, or numbers that no piece has.
 pub fn parse_midi(bytes: &[u8]) -> Result<Score, MusicError> {
-    let not_midi = |error: midly::Error| MusicError::NotMidi { reason: error.to_string() };
+    if ![b"MThd", b"RIFF"].into_iter().any(|magic| bytes.starts_with(magic)) {
+        let reason = "it begins with neither `MThd` nor `RIFF`".into();
+        return Err(MusicError::NotMidi { reason });
+    }
+    let not_midi = |error: midly::Error| MusicError::NotMidi { reason: error.kind().message().into() };
     let (header, tracks) = midly::parse(bytes).map_err(not_midi)?;
     if header.format == Format::Sequential {
         return Err(MusicError::Sequential);
@@ -45,14 +49,16 @@ pub fn parse_midi(bytes: &[u8]) -> Result<Score, MusicError> {
         Timing::Metrical(_) => return Err(MusicError::Resolution),
         Timing::Timecode(..) => return Err(MusicError::TimeCode),
     };
-    let mut events = Vec::new();
+    let (declared, _) = tracks.size_hint();
+    let (mut events, mut found) = (Vec::new(), 0);
     for (track, whole) in tracks.enumerate() {
+        found += 1;
         let mut tick = 0;
         for (event, read) in whole.map_err(not_midi)?.enumerate() {
             let broken = |error: midly::Error| MusicError::Event {
                 track: track + 1,
                 event: event + 1,
-                reason: error.to_string(),
+                reason: error.kind().message().into(),
             };
             let read = read.map_err(broken)?;
             tick += u64::from(read.delta.as_int());
@@ -61,6 +67,9 @@ pub fn parse_midi(bytes: &[u8]) -> Result<Score, MusicError> {
             }
             events.push((tick, track, read.kind));
         }
+    }
+    if found < declared {
+        return Err(MusicError::Tracks { declared, found });
     }
     // At one time the order is that of the file.
     events.sort_by_key(|event| event.0);
