@@ -173,8 +173,7 @@ fn onsets(notes: &[Note], drums: bool) -> Vec<f64> {
     let mut histogram = vec![0.0; (REACH * BINS) as usize * columns];
     for note in notes {
         let onset = bin(note.onset % (REACH * TICKS_PER_QUARTER)) as usize;
-        let column =
-            if drums { usize::from(note.pitch) } else { bin(note.duration).min(DURATIONS) as usize };
+        let column = if drums { usize::from(note.pitch) } else { bin(note.duration).min(DURATIONS) as usize };
         histogram[onset * columns + column] += 1.0;
     }
     histogram

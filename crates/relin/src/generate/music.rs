@@ -43,6 +43,8 @@ pub struct Written {
     pub given_tokens: usize,
     /// New tokens per second, those given not counted.
     pub tokens_per_second: f64,
+    /// New tokens that the grammar or the ranges of the voices forbid, counted anew over the whole piece.
+    pub invalid: usize,
     /// New tokens that the model by itself would have chosen against the grammar or beyond the ranges of the voices, with the
     /// same random numbers. Each was replaced by one that may stand there.
     pub prevented: usize,
@@ -105,6 +107,7 @@ pub fn generate_music(
         names: tokens[given_tokens..].iter().map(|&token| vocabulary.name(token)).collect(),
         given,
         given_tokens,
+        invalid: forbidden(vocabulary, &tokens, given_tokens),
         tokens_per_second: options.max_new_tokens as f64 / seconds.max(1e-9),
         prevented,
     })
@@ -126,8 +129,7 @@ pub fn continue_music(
     for at in 0..count {
         let logits = session.step(next);
         let position = session.position() as u64;
-        let allowed: Vec<u32> =
-            (0..logits.len() as u32).filter(|&token| grammar.allows(token)).collect();
+        let allowed: Vec<u32> = (0..logits.len() as u32).filter(|&token| grammar.allows(token)).collect();
         let of_allowed: Vec<f32> = allowed.iter().map(|&token| logits[token as usize]).collect();
         prevented += usize::from(!grammar.allows(sampler.choose(&logits, position)));
         next = allowed.get(sampler.choose(&of_allowed, position) as usize).copied().unwrap_or(BEGIN);
@@ -136,6 +138,17 @@ pub fn continue_music(
         on_token(at + 1);
     }
     prevented
+}
+
+/// Tokens after the first `given` ones that may not stand where they stand.
+fn forbidden(vocabulary: &Vocabulary, tokens: &[u32], given: usize) -> usize {
+    let mut grammar = vocabulary.grammar();
+    let mut count = 0;
+    for (at, &token) in tokens.iter().enumerate() {
+        count += usize::from(at >= given && !grammar.allows(token));
+        grammar.push(token);
+    }
+    count
 }
 
 /// The tokens of a file's piece.

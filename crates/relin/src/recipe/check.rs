@@ -6,7 +6,7 @@ use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
     Absolute, AttentionKind, CrossPosition, DataConfig, ModelConfig, MusicConfig, Pair, Pixels, Pooling,
-    ProbeKind, Recipe, RecipeError, Task, TokenizerChoice, Tokenization, TrainConfig,
+    ProbeKind, Recipe, RecipeError, Task, Tokenization, TokenizerChoice, TrainConfig,
 };
 use crate::data::{Augment, PATHFINDER_SIZES, PathfinderConfig, RandAugment};
 
@@ -134,8 +134,10 @@ fn sequences(recipe: &Recipe) -> Checked {
 fn pooling(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
     let cls = model.pooling == Pooling::Cls;
-    let classes =
-        !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe | Task::SequenceToSequence);
+    let classes = !matches!(
+        recipe.task,
+        Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe | Task::SequenceToSequence
+    );
     require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
     require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
@@ -256,8 +258,7 @@ fn augment(augment: &Augment) -> Checked {
 fn targets(recipe: &Recipe) -> Checked {
     let smoothing = recipe.train.label_smoothing;
     share("train.label_smoothing", smoothing)?;
-    let classifier =
-        !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe);
+    let classifier = !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe);
     require(smoothing == 0.0 || classifier, "train.label_smoothing", || ("0, but for classifiers", smoothing))
 }
 

@@ -175,7 +175,8 @@ impl Collection {
 
     fn of_tokens(folder: &Path, vocabulary: &Vocabulary) -> Result<Self, DataError> {
         let path = folder.join(VOCABULARY_FILE);
-        let wrong = |path: &Path, reason: String| DataError::Examples { name: path.display().to_string(), reason };
+        let wrong =
+            |path: &Path, reason: String| DataError::Examples { name: path.display().to_string(), reason };
         let found = Vocabulary::load(&path).map_err(|reason| wrong(&path, reason))?;
         if (found.tokenization, found.programs) != (vocabulary.tokenization, vocabulary.programs) {
             let say = |of: &Vocabulary| format!("{:?} with programs = {}", of.tokenization, of.programs);
@@ -199,7 +200,9 @@ impl Collection {
         }
         let size = vocabulary.size();
         let (pairs, _) = map.as_chunks::<2>();
-        if let Some(token) = pairs.iter().map(|&pair| u16::from_le_bytes(pair)).find(|&t| usize::from(t) >= size) {
+        if let Some(token) =
+            pairs.iter().map(|&pair| u16::from_le_bytes(pair)).find(|&t| usize::from(t) >= size)
+        {
             return Err(wrong(&tokens_path, format!("expected tokens below {size}, found {token}")));
         }
         let splits = index.pieces.iter().map(|entry| entry.split.clone()).collect();

@@ -51,7 +51,9 @@ pub fn parse_jsb(text: &[u8]) -> Result<Vec<Chorale>, MusicError> {
             let mut all = Vec::new();
             for (name, value) in &splits {
                 let known = SPLITS.iter().find(|split| *split == name);
-                let split = *known.ok_or_else(|| wrong("the file", "the splits train, valid and test", format!("`{name}`")))?;
+                let split = *known.ok_or_else(|| {
+                    wrong("the file", "the splits train, valid and test", format!("`{name}`"))
+                })?;
                 all.extend(pieces(value, Some(split), name)?);
             }
             // In the order of the names that are known, not of the alphabet.
@@ -147,10 +149,19 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_split_piece_and_step() {
         for (text, words) in [
-            (r#"{"train": [[[1, 2, 3, 4], [1, 2, 3, 4, 5]]]}"#, "train, piece 1, step 2: expected four voices"),
-            (r#"{"train": [[[1, 2, 3, 4]], [[1, 2, 3, 128]]]}"#, "train, piece 2, step 1, bass: expected a MIDI pitch"),
+            (
+                r#"{"train": [[[1, 2, 3, 4], [1, 2, 3, 4, 5]]]}"#,
+                "train, piece 1, step 2: expected four voices",
+            ),
+            (
+                r#"{"train": [[[1, 2, 3, 4]], [[1, 2, 3, 128]]]}"#,
+                "train, piece 2, step 1, bass: expected a MIDI pitch",
+            ),
             (r#"{"train": [[[1, 2, 3, 1.5]]]}"#, "found 1.5"),
-            (r#"{"train": [[[1, 2, null, 4]]]}"#, "tenor: expected a MIDI pitch of 0 to 127, or -1 for silence, found null"),
+            (
+                r#"{"train": [[[1, 2, null, 4]]]}"#,
+                "tenor: expected a MIDI pitch of 0 to 127, or -1 for silence, found null",
+            ),
             (r#"{"train": [[[1, 2, "x", 4]]]}"#, "found the text \"x\""),
             (r#"{"train": [[[1, -2, 3, 4]]]}"#, "alto"),
             (r#"{"train": [[]]}"#, "train, piece 1: expected at least one step"),

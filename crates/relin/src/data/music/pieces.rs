@@ -186,7 +186,8 @@ impl Pieces {
             all_with(&self.pieces[piece].extents).all(|(part, (low, high))| {
                 let Some((lowest, highest)) = vocabulary.ranges[part] else { return true };
                 vocabulary.is_drums(part)
-                    || (i32::from(low) + by >= i32::from(lowest) && i32::from(high) + by <= i32::from(highest))
+                    || (i32::from(low) + by >= i32::from(lowest)
+                        && i32::from(high) + by <= i32::from(highest))
             })
         };
         let most = most as i32;
@@ -217,13 +218,15 @@ impl Pieces {
     pub fn windows(&self, window: usize, budget: usize) -> impl Iterator<Item = Batch> {
         let of_piece = move |piece: usize| {
             let len = self.pieces[piece].range.len();
-            (0..len).step_by(window.max(1)).map(move |from| (piece, from..len.min(from.saturating_add(window))))
+            (0..len)
+                .step_by(window.max(1))
+                .map(move |from| (piece, from..len.min(from.saturating_add(window))))
         };
         let mut all = (0..self.len()).flat_map(of_piece).peekable();
         std::iter::from_fn(move || {
             let mut packer = Packer::default();
-            while let Some((piece, range)) =
-                all.next_if(|(_, range)| packer.is_empty() || packer.batch.inputs.len() + range.len() <= budget)
+            while let Some((piece, range)) = all
+                .next_if(|(_, range)| packer.is_empty() || packer.batch.inputs.len() + range.len() <= budget)
             {
                 packer.put(self.stretch(piece, range));
             }

@@ -243,7 +243,8 @@ pub(super) fn encode(score: &Score, programs: bool) -> Result<Vec<u32>, MusicErr
         }
         let next_bar = bar + steps;
         loop {
-            let step = notes.first().map(|note| note.step).into_iter().chain(tempos.first().map(|t| t.0)).min();
+            let step =
+                notes.first().map(|note| note.step).into_iter().chain(tempos.first().map(|t| t.0)).min();
             let Some(step) = step.filter(|&step| step < next_bar) else { break };
             writer.put(Token::Beat(step - bar));
             if let Some(((_, tempo), rest)) = tempos.split_first().filter(|(tempo, _)| tempo.0 == step) {
@@ -313,7 +314,8 @@ fn signature_at(score: &Score, step: u32) -> Signature {
 
 /// The token's index and the steps of a bar.
 fn known(signature: &Signature) -> Result<(u32, u32), MusicError> {
-    let found = SIGNATURES.iter().position(|&(n, d, _)| (n, d) == (signature.numerator, signature.denominator));
+    let found =
+        SIGNATURES.iter().position(|&(n, d, _)| (n, d) == (signature.numerator, signature.denominator));
     match found {
         Some(at) => Ok((at as u32, SIGNATURES[at].2)),
         None => Err(MusicError::Signature {
@@ -470,7 +472,9 @@ impl Grammar {
         match token {
             Token::Pitch(pitch) => !self.struck.contains(&(self.program, pitch)),
             Token::Drum(drum) => !self.struck.contains(&(DRUMS, drum)),
-            Token::Program(program) => program != self.program && !self.struck.iter().any(|at| at.0 == program),
+            Token::Program(program) => {
+                program != self.program && !self.struck.iter().any(|at| at.0 == program)
+            }
             _ => false,
         }
     }
@@ -512,7 +516,14 @@ mod tests {
         assert_eq!(decode(&encode(&score, true).unwrap()), score);
         let names: Vec<String> = encode(&score, true).unwrap().into_iter().take(9).map(name).collect();
         let expected = [
-            "bar", "signature-3/4", "beat-0", "tempo-80", "pitch-48", "velocity-2", "duration-64", "pitch-60",
+            "bar",
+            "signature-3/4",
+            "beat-0",
+            "tempo-80",
+            "pitch-48",
+            "velocity-2",
+            "duration-64",
+            "pitch-60",
             "velocity-66",
         ];
         assert_eq!(names, expected);

@@ -186,9 +186,7 @@ impl Grammar<'_> {
     pub fn allows(&self, token: u32) -> bool {
         let within = match (self.vocabulary.pitch_of(token), &self.state) {
             (Some((part, pitch)), State::Grid(_) | State::Remi(_)) => self.in_range(part, pitch),
-            (Some((part, pitch)), State::Events(_)) => {
-                events::is_off(token) || self.in_range(part, pitch)
-            }
+            (Some((part, pitch)), State::Events(_)) => events::is_off(token) || self.in_range(part, pitch),
             // An instrument needs a pitch that it may play.
             (None, State::Remi(_)) => !remi::is_program(token) || self.vocabulary.ranges[0].is_some(),
             (None, _) => true,

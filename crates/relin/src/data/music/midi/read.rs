@@ -191,8 +191,7 @@ impl Reader {
     fn release(&mut self, tick: u64, channel: u8) -> Result<(), MusicError> {
         let state = &mut self.channels[usize::from(channel)];
         let sustained = std::mem::take(&mut state.sustained);
-        let ended: Vec<_> =
-            sustained.into_iter().map(|key| (key, state.held.remove(&key))).collect();
+        let ended: Vec<_> = sustained.into_iter().map(|key| (key, state.held.remove(&key))).collect();
         ended.into_iter().try_for_each(|(key, held)| self.end(held, tick, channel, key))
     }
 
@@ -220,9 +219,7 @@ impl Reader {
         if self.notes.is_empty() {
             return Err(MusicError::NoNotes { without: "" });
         }
-        let scale = |tick: u64| {
-            ((tick * u64::from(TICKS_PER_QUARTER) + resolution / 2) / resolution) as u32
-        };
+        let scale = |tick: u64| ((tick * u64::from(TICKS_PER_QUARTER) + resolution / 2) / resolution) as u32;
         let note = |&(onset, end, pitch, velocity): &(u64, u64, u8, u8)| {
             let (onset, end) = (scale(onset), scale(end));
             Note { onset, duration: (end - onset).max(1), pitch, velocity }

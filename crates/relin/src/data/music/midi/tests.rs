@@ -54,7 +54,8 @@ fn a_score_comes_back_from_its_file() {
 
 #[test]
 fn more_instruments_than_channels_come_back() {
-    let track = |program: u8| Track::new(format!("t{program}"), program, vec![note(10 * u32::from(program), 30, 60)]);
+    let track =
+        |program: u8| Track::new(format!("t{program}"), program, vec![note(10 * u32::from(program), 30, 60)]);
     let score = Score { tracks: (0..40).map(track).collect(), ..Score::default() };
     assert_eq!(parse_midi(&midi_bytes(&score)).unwrap(), score);
 }
@@ -135,10 +136,7 @@ fn only_changes_of_tempo_and_signature_are_kept() {
 #[test]
 fn what_no_piece_has_is_refused_with_its_number() {
     let on: &[u8] = &[0, ON, 60, 64];
-    assert_eq!(
-        refusal(b"RIFX and so on"),
-        "not a MIDI file: it begins with neither `MThd` nor `RIFF`"
-    );
+    assert_eq!(refusal(b"RIFX and so on"), "not a MIDI file: it begins with neither `MThd` nor `RIFF`");
     assert!(refusal(b"").starts_with("not a MIDI file"));
     assert!(refusal(&file(0, &[on])).contains("0 ticks a quarter note"));
     assert!(refusal(&file(0xE728, &[on])).contains("SMPTE"));
@@ -151,7 +149,9 @@ fn what_no_piece_has_is_refused_with_its_number() {
     assert!(refusal(&file(480, &[&[0, 0xFF, 0x51, 3, 0, 0, 9], on])).contains("6666666.7"));
     assert!(refusal(&file(480, &[&[0, 0xFF, 0x51, 3, 255, 255, 255], on])).contains("3.6"));
     assert!(refusal(&file(480, &[&[0, 0xFF, 0x58, 4, 0, 2, 24, 8], on])).contains("0/4"));
-    assert!(refusal(&file(480, &[&[0, 0xFF, 0x58, 4, 4, 200, 24, 8], on])).contains("4/18446744073709551615"));
+    assert!(
+        refusal(&file(480, &[&[0, 0xFF, 0x58, 4, 4, 200, 24, 8], on])).contains("4/18446744073709551615")
+    );
     // The longest delta there is, at one tick a quarter note.
     let long = refusal(&file(1, &[on, &[0xFF, 0xFF, 0xFF, 0x7F, OFF, 60, 0]]));
     assert_eq!(long, "it lasts 268435455 quarter notes; at most 100000 are read");
@@ -198,7 +198,10 @@ fn no_damage_makes_reading_panic() {
                 Ok(score) => {
                     read += 1;
                     // What can be read can be written and read again.
-                    assert_eq!(parse_midi(&midi_bytes(&score)).unwrap().notes().count(), score.notes().count());
+                    assert_eq!(
+                        parse_midi(&midi_bytes(&score)).unwrap().notes().count(),
+                        score.notes().count()
+                    );
                 }
                 Err(_) => refused += 1,
             }

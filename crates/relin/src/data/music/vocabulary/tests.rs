@@ -50,7 +50,9 @@ fn random_score(seed: u64) -> Score {
     let (numerator, denominator) = signatures[below(1, 6) as usize];
     Score {
         tracks: (0..1 + rng.below(0, 5)).map(track).chain([track(50)]).collect(),
-        tempos: (0..4).map(|at| Tempo { at: 700 * at, micros: 200_000 + below(20 + u64::from(at), 1_500_000) }).collect(),
+        tempos: (0..4)
+            .map(|at| Tempo { at: 700 * at, micros: 200_000 + below(20 + u64::from(at), 1_500_000) })
+            .collect(),
         signatures: vec![Signature { at: below(2, 3000), numerator, denominator }],
     }
 }
@@ -184,8 +186,7 @@ fn a_vocabulary_comes_back_from_its_file() {
 #[test]
 fn names_are_different_and_the_first_is_the_beginning() {
     for vocabulary in vocabularies() {
-        let names: Vec<String> =
-            (0..vocabulary.size() as u32).map(|token| vocabulary.name(token)).collect();
+        let names: Vec<String> = (0..vocabulary.size() as u32).map(|token| vocabulary.name(token)).collect();
         let different: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!((different.len(), &*names[0]), (names.len(), "begin"));
     }
