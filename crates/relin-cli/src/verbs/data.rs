@@ -140,15 +140,16 @@ fn report(report: &Report, out: &Path, output: &Output) {
     if let Some(skipped) = report.warning() {
         output.warning(skipped);
     }
-    let Report { files, pieces, notes, tokens, skipped } = report;
+    let Report { files, pieces, notes, tokens, skipped, others } = report;
     output.result(format!(
-        "{}: {} pieces of {} files, {} notes, {} tokens; {} files skipped",
+        "{}: {} pieces of {} files, {} notes, {} tokens; {} files skipped, {} of other kinds",
         out.display(),
         grouped(*pieces),
         grouped(*files),
         grouped(*notes),
         grouped(*tokens),
-        grouped(skipped.len())
+        grouped(skipped.len()),
+        grouped(others.len())
     ));
     output.event(&WrittenMusic { name: MUSIC, path: out, report });
 }

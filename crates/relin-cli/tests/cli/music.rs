@@ -30,13 +30,20 @@ const TRAIN: [&str; 5] = ["train", "recipe.toml", "--out", "run", "--quiet"];
 fn piece(steps: usize, base: usize) -> String {
     let step = |at: usize| {
         let root = base + (at / 2) % 5;
-        format!("[{}, {}, {}, {}]", root + 12, root + 7, root + 4, if at == 3 { -1 } else { root as i32 - 12 })
+        format!(
+            "[{}, {}, {}, {}]",
+            root + 12,
+            root + 7,
+            root + 4,
+            if at == 3 { -1 } else { root as i32 - 12 }
+        )
     };
     format!("[{}]", (0..steps).map(step).collect::<Vec<_>>().join(", "))
 }
 
 fn chorales() -> String {
-    let pieces = |count: usize| (0..count).map(|at| piece(40 + 4 * at, 55 + at)).collect::<Vec<_>>().join(", ");
+    let pieces =
+        |count: usize| (0..count).map(|at| piece(40 + 4 * at, 55 + at)).collect::<Vec<_>>().join(", ");
     format!("{{\"train\": [{}], \"valid\": [{}], \"test\": [{}]}}", pieces(4), pieces(2), pieces(1))
 }
 
@@ -62,8 +69,8 @@ fn midi(division: u16, events: &[u8]) -> Vec<u8> {
 
 /// Four quarter notes.
 const TUNE: [u8; 35] = [
-    0, 0x90, 60, 64, 96, 0x80, 60, 0, 0, 0x90, 62, 64, 96, 0x80, 62, 0, 0, 0x90, 64, 64, 96, 0x80, 64, 0, 0, 0x90,
-    65, 64, 96, 0x80, 65, 0, 0, 0xC0, 5,
+    0, 0x90, 60, 64, 96, 0x80, 60, 0, 0, 0x90, 62, 64, 96, 0x80, 62, 0, 0, 0x90, 64, 64, 96, 0x80, 64, 0, 0,
+    0x90, 65, 64, 96, 0x80, 65, 0, 0, 0xC0, 5,
 ];
 
 #[test]
@@ -95,7 +102,8 @@ fn music_is_trained_scored_and_written() {
 
     write(bench.path(), "tune.mid", &midi(96, &TUNE));
     for (prompt, given) in [("tune.mid", 64), ("chorales.json", 160)] {
-        let args = ["generate", "run", "--prompt", prompt, "--max-new-tokens", "48", "--out", "out.mid", "--json"];
+        let args =
+            ["generate", "run", "--prompt", prompt, "--max-new-tokens", "48", "--out", "out.mid", "--json"];
         let written = bench.relin(&args).exits(0).json().remove(0);
         assert_eq!((written["tokens"].as_u64(), written["given_tokens"].as_u64()), (Some(48), Some(given)));
         assert_eq!(written["invalid_rate"].as_f64(), Some(0.0));
@@ -138,17 +146,18 @@ fn a_folder_of_files_becomes_tokens_and_what_is_no_music_is_listed() {
 
     for tokenization in ["grid", "remi", "events"] {
         let out = format!("tokens/{tokenization}");
-        let args = ["data", "make", "music", "--from", "music", "--out", &out, "--tokenization", tokenization];
+        let args =
+            ["data", "make", "music", "--from", "music", "--out", &out, "--tokenization", tokenization];
         let said = bench.relin(&args).exits(0);
         for words in [
-            "10 files skipped:",
+            "9 files skipped:",
             "text.mid: not a MIDI file: it begins with neither `MThd` nor `RIFF`",
             "silent.mid: there are no notes in it",
             "resolution.mid: 0 ticks a quarter note",
             "tempo.mid: a tempo of inf quarters a minute at tick 0; expected 5 to 1000",
             "endless.mid: it lasts 268435839 quarter notes",
             "cut.mid: track 1",
-            "notes.txt: neither a MIDI file",
+            "and 1 of other kinds (neither MIDI nor JSON), the first music/notes.txt",
             "five.json: train, piece 1, step 1: expected four voices, [soprano, alto, tenor, bass], found 5 numbers",
             "high.json: train, piece 1, step 1, soprano: expected a MIDI pitch of 0 to 127, or -1 for silence, found 167",
             "large.mid: the file has 104857600 bytes; at most 16777216 are read",
@@ -157,7 +166,8 @@ fn a_folder_of_files_becomes_tokens_and_what_is_no_music_is_listed() {
             assert!(said.err.contains(words), "no `{words}` in\n{}", said.err);
         }
         let report = bench.relin(&[&args[..], &["--json"]].concat()).exits(0).json().remove(0);
-        assert_eq!((report["files"].as_u64(), report["skipped"].as_array().unwrap().len()), (Some(5), 10));
+        assert_eq!((report["files"].as_u64(), report["skipped"].as_array().unwrap().len()), (Some(5), 9));
+        assert_eq!(report["others"][0], "music/notes.txt");
         assert!(report["notes"].as_u64().unwrap() > 100 && report["tokens"].as_u64().unwrap() > 300);
         // Recipes name the folder, or the files themselves, whose bad ones are told, and learn the same.
         let losses = [&*out, "music"].map(|source| {
@@ -205,7 +215,8 @@ fn what_is_no_music_and_what_does_not_fit_is_refused() {
         bench.relin(&[&TRAIN[..], &["--set", &set]].concat()).exits(1).complains(&[source, words]);
     }
     bench.relin(&TRAIN).exits(0);
-    let generate = |more: &[&str]| bench.relin(&[&["generate", "run", "--max-new-tokens", "4"], more].concat());
+    let generate =
+        |more: &[&str]| bench.relin(&[&["generate", "run", "--max-new-tokens", "4"], more].concat());
     for (prompt, words) in [
         ("five.json", "five.json: the piece, step 1"),
         ("text.mid", "text.mid: not a MIDI file"),
@@ -234,7 +245,8 @@ fn what_is_no_music_and_what_does_not_fit_is_refused() {
 #[test]
 fn options_of_music_mean_nothing_to_text() {
     let bench = Bench::new();
-    let args = ["train", "--set", "train.steps=1", "--set", "model.num_hidden_layers=1", "--out", "run", "--quiet"];
+    let args =
+        ["train", "--set", "train.steps=1", "--set", "model.num_hidden_layers=1", "--out", "run", "--quiet"];
     bench.relin(&args).exits(0);
     bench.relin(&["generate", "run", "--out", "x.mid"]).exits(2).complains(&["--out", "a model of music"]);
     let prompt = ["generate", "run", "--prompt-tokens", "3"];
@@ -247,10 +259,14 @@ fn options_of_music_mean_nothing_to_text() {
 #[test]
 fn tunes_in_abc_are_learned_as_characters() {
     let bench = Bench::new();
-    let tune = |at: usize| format!("X:{at}\nT:Tune {at}\nM:4/4\nK:G\n|: GABc d2{}2 | e4 d4 :|\n\n", ["B", "c"][at % 2]);
+    let tune = |at: usize| {
+        format!("X:{at}\nT:Tune {at}\nM:4/4\nK:G\n|: GABc d2{}2 | e4 d4 :|\n\n", ["B", "c"][at % 2])
+    };
     write(bench.path(), "tunes/a.abc", (0..60).map(tune).collect::<String>().as_bytes());
     write(bench.path(), "tunes/b.abc", (60..90).map(tune).collect::<String>().as_bytes());
-    let recipe = RECIPE.replace("\"music\"", "\"causal-lm\"").replace("chorales.json\"", "tunes\"\ntokenizer = \"char\"");
+    let recipe = RECIPE
+        .replace("\"music\"", "\"causal-lm\"")
+        .replace("chorales.json\"", "tunes\"\ntokenizer = \"char\"");
     bench.write("recipe.toml", &recipe);
     bench.relin(&TRAIN).exits(0);
     let args = ["generate", "run", "--prompt", "X:91\nT:", "--max-new-tokens", "40", "--json"];

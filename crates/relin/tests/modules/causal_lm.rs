@@ -1,7 +1,9 @@
 //! The language model's loss: checkpoints, gradients, causality.
 
 use relin::data::Batch;
-use relin::model::{CausalLm, LossOptions, Network, TokenModel, for_each_parameter, gradients, map_parameters};
+use relin::model::{
+    CausalLm, LossOptions, Network, TokenModel, for_each_parameter, gradients, map_parameters,
+};
 use relin::ops::{IGNORE, to_vec};
 use relin::recipe::{Absolute, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Position};
 use relin_kernels::encoding::EncodingConfig;

@@ -51,7 +51,8 @@ fn chorales(pieces: usize, seed: u64) -> String {
         let steps = 4 * (10 + rng.below(0, 12));
         let step = |at: u64| {
             let root = rng.below(1 + at / 4, 7) as usize;
-            let pitch = |degree: usize, octave: i32| 12 * octave + SCALE[degree % 7] + 12 * (degree / 7) as i32;
+            let pitch =
+                |degree: usize, octave: i32| 12 * octave + SCALE[degree % 7] + 12 * (degree / 7) as i32;
             let [s, a, t, b] = [(root + 4, 5), (root + 2, 5), (root, 5), (root, 3)].map(|(d, o)| pitch(d, o));
             format!("[{s},{a},{t},{b}]")
         };
@@ -62,7 +63,12 @@ fn chorales(pieces: usize, seed: u64) -> String {
 
 /// Trains in a folder, and gives the validation loss.
 fn trained(folder: &Path, sets: &[&str]) -> f64 {
-    let data = format!("{{\"train\": {}, \"valid\": {}, \"test\": {}}}", chorales(40, 1), chorales(6, 2), chorales(2, 3));
+    let data = format!(
+        "{{\"train\": {}, \"valid\": {}, \"test\": {}}}",
+        chorales(40, 1),
+        chorales(6, 2),
+        chorales(2, 3)
+    );
     let file = folder.join("chorales.json");
     std::fs::write(&file, data).unwrap();
     let recipe = folder.join("recipe.toml");
@@ -185,7 +191,8 @@ fn every_tokenization_is_trained_on_files_and_writes_what_can_be_read() {
             load_state: None,
             save_state: None,
         };
-        let error = generate_music(&run, &MusicOptions { max_new_tokens: 64, ..options.clone() }, &mut |_| {});
+        let error =
+            generate_music(&run, &MusicOptions { max_new_tokens: 64, ..options.clone() }, &mut |_| {});
         assert!(error.unwrap_err().to_string().contains("end at 64"));
         let written =
             generate_music(&run, &MusicOptions { max_new_tokens: 60, ..options }, &mut |_| {}).unwrap();

@@ -33,8 +33,10 @@ pub struct Report {
     pub notes: usize,
     /// Tokens.
     pub tokens: usize,
-    /// Files that are no music, and why.
+    /// MIDI and JSON files that are no music, and why.
     pub skipped: Vec<SkippedFile>,
+    /// Files of other kinds, which were passed over.
+    pub others: Vec<PathBuf>,
 }
 
 /// A file that was passed over.
@@ -50,7 +52,7 @@ pub struct SkippedFile {
 const LISTED: usize = 20;
 
 impl Report {
-    /// What was skipped, the first of it one by one; nothing if nothing was.
+    /// What was skipped, the first of it one by one, and how many files of other kinds there are; nothing if nothing was.
     pub fn warning(&self) -> Option<String> {
         let count = self.skipped.len();
         let mut text = format!("{count} {} skipped:", if count == 1 { "file" } else { "files" });
@@ -59,6 +61,10 @@ impl Report {
         }
         if count > LISTED {
             text += &format!("\n  and {} more", count - LISTED);
+        }
+        if !self.others.is_empty() {
+            let kinds = format!("{} of other kinds (neither MIDI nor JSON)", self.others.len());
+            text += &format!("\n  and {kinds}, the first {}", self.others[0].display());
         }
         (count > 0).then_some(text)
     }
@@ -128,6 +134,7 @@ impl Music {
             Some(sources) => {
                 let other = Collection::open(sources, &vocabulary)?;
                 report.skipped.extend(other.report.skipped.clone());
+                report.others.extend(other.report.others.clone());
                 let validation = other.of_split("valid").unwrap_or_else(|| other.pieces.clone());
                 (all.of_split("train").unwrap_or_else(|| all.pieces.clone()), validation)
             }
@@ -230,7 +237,8 @@ impl Collection {
 
 fn nothing(name: &str, report: &Report) -> DataError {
     let reason = match &report.skipped[..] {
-        [] => "there is no file".into(),
+        [] if report.others.is_empty() => "there is no file".into(),
+        [] => format!("there is no music in it, only {} files of other kinds", report.others.len()),
         [SkippedFile { file, reason }, rest @ ..] => {
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
             format!("there is no music in it; {}: {reason}{more}", file.display())
@@ -270,6 +278,7 @@ fn encode(
                         take(piece)?;
                     }
                 }
+                Err(DataError::Music { source: MusicError::Unknown, .. }) => report.others.push(file.clone()),
                 Err(error) => {
                     report.skipped.push(SkippedFile { file: file.clone(), reason: reason(error) });
                 }

@@ -52,9 +52,15 @@ pub fn parse_midi(bytes: &[u8]) -> Result<Score, MusicError> {
     let (declared, _) = tracks.size_hint();
     let (mut events, mut found) = (Vec::new(), 0);
     for (track, whole) in tracks.enumerate() {
+        let whole = match whole {
+            Ok(whole) => whole,
+            // Some programs leave a few bytes after the last track.
+            Err(_) if found >= declared => break,
+            Err(error) => return Err(not_midi(error)),
+        };
         found += 1;
         let mut tick = 0;
-        for (event, read) in whole.map_err(not_midi)?.enumerate() {
+        for (event, read) in whole.enumerate() {
             let broken = |error: midly::Error| MusicError::Event {
                 track: track + 1,
                 event: event + 1,

@@ -182,6 +182,12 @@ fn a_large_file_is_refused_before_it_is_read() {
     assert!(missing.contains("none.mid"), "{missing}");
 }
 
+#[test]
+fn bytes_after_the_last_track_are_left_alone() {
+    let whole = midi_bytes(&rich_score());
+    assert_eq!(parse_midi(&[&whole[..], b"\n\n"].concat()).unwrap(), rich_score());
+}
+
 /// Every beginning of a file, and every byte of it changed in every way.
 #[test]
 fn no_damage_makes_reading_panic() {
