@@ -4,7 +4,7 @@
 //! piece  = { Bar [Signature] { Beat (Tempo | Note) { Note } } }
 //! Note   = [Program] Pitch Velocity Duration | Drum Velocity Duration
 //! ```
-//! A program holds until the next one. A score whose times are sixteenth notes, whose notes last at most 64 of them, whose
+//! The tempo is said with the first note at the latest. A program holds until the next one. A score whose times are sixteenth notes, whose notes last at most 64 of them, whose
 //! velocities and tempos are those of the tokens and whose signatures change at bar lines comes back as it was; any other is
 //! moved to the nearest of these first.
 //!
@@ -226,10 +226,14 @@ fn struck(score: &Score, programs: bool) -> Vec<Struck> {
 /// If nothing can be heard, or a bar is no whole number of sixteenth notes up to 32.
 pub(super) fn encode(score: &Score, programs: bool) -> Result<Vec<u32>, MusicError> {
     let notes = struck(score, programs);
-    let Some(last) = notes.last().map(|note| note.step) else {
+    let (Some(first), Some(last)) = (notes.first().map(|n| n.step), notes.last().map(|n| n.step)) else {
         return Err(MusicError::NoNotes { without: if programs { "" } else { " besides drums" } });
     };
-    let tempos = tempos(score, last);
+    let mut tempos = tempos(score, last);
+    // Said at least once, so that a piece at the usual tempo can be varied like any other.
+    if tempos.first().is_none_or(|tempo| tempo.0 > first) {
+        tempos.insert(0, (first, usual_tempo()));
+    }
     let (mut notes, mut tempos) = (notes.as_slice(), tempos.as_slice());
     let mut writer = Writer { out: Vec::new(), program: PIANO };
     let (mut bar, mut signature) = (0, Signature::USUAL);
