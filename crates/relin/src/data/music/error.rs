@@ -33,7 +33,7 @@ pub enum MusicError {
         bytes: u64,
     },
     /// A file that ends too early.
-    #[error("{found} of the {declared} tracks that its header declares are there: it is cut off")]
+    #[error("{found} of the {declared} tracks that its header declares are whole: it is cut off, or damaged")]
     Tracks {
         /// Of the header.
         declared: usize,

@@ -56,7 +56,7 @@ pub fn parse_midi(bytes: &[u8]) -> Result<Score, MusicError> {
             Ok(whole) => whole,
             // Some programs leave a few bytes after the last track.
             Err(_) if found >= declared => break,
-            Err(error) => return Err(not_midi(error)),
+            Err(_) => return Err(MusicError::Tracks { declared, found }),
         };
         found += 1;
         let mut tick = 0;
