@@ -82,9 +82,8 @@ struct Entry {
 
 #[derive(Serialize, Deserialize)]
 struct Index {
-    pieces: Vec<Entry>,
-    #[serde(flatten)]
     report: Report,
+    pieces: Vec<Entry>,
 }
 
 /// A piece of a file as tokens.
