@@ -1,6 +1,6 @@
 //! The plots of an evaluation.
 
-use relin::eval::{ClassEvaluation, Evaluation, NumberEvaluation, ProbeEvaluation};
+use relin::eval::{ClassEvaluation, Evaluation, MusicEvaluation, NumberEvaluation, ProbeEvaluation};
 
 use crate::plot::{Chart, Confusion, Line, Style};
 use crate::progress::grouped;
@@ -43,6 +43,39 @@ pub fn accuracies(run: &str, at: &[ProbeEvaluation], trained: usize) -> Chart {
     over_lengths(chart, "accuracy", points(|at| at.accuracy), trained)
 }
 
+/// The loss of a model of music over the length of its context.
+pub fn music_losses(run: &str, at: &[MusicEvaluation], trained: usize) -> Chart {
+    let points = at.iter().map(|at| (at.length as f64, at.loss)).collect();
+    over_lengths(Chart::new(music_title(run, at), LENGTH, PER_TOKEN), "loss", points, trained)
+}
+
+/// The loss of a model of music by how many tokens it had seen, a curve for each length.
+pub fn positions(run: &str, at: &[MusicEvaluation], trained: usize) -> Chart {
+    let chart = Chart::new(music_title(run, at), "position (tokens seen before)", PER_TOKEN);
+    let losses = || at.iter().flat_map(|at| at.positions.iter().map(|bucket| bucket.loss));
+    let (low, high) =
+        losses().fold((f64::INFINITY, 0.0f64), |(low, high), loss| (low.min(loss), high.max(loss)));
+    let reached = at.iter().flat_map(|at| &at.positions).map(|bucket| bucket.to).max().unwrap_or(0);
+    let border =
+        if reached > trained { vec![(trained as f64, low), (trained as f64, high)] } else { Vec::new() };
+    let chart = chart.line(Line::new(format!("trained to {trained}"), 1, Style::Faint, border));
+    let curves = at.iter().enumerate().map(|(colour, at)| {
+        let middle = |bucket: &relin::eval::Bucket| ((bucket.from + bucket.to) as f64 / 2.0, bucket.loss);
+        let name = if at.whole { "whole pieces".into() } else { format!("length {}", at.length) };
+        // The second colour is the border's.
+        let colour = if colour == 0 { 0 } else { colour + 1 };
+        Line::new(name, colour, Style::Dots, at.positions.iter().map(middle).collect())
+    });
+    curves.fold(chart, Chart::line)
+}
+
+fn music_title(run: &str, at: &[MusicEvaluation]) -> String {
+    let Some(first) = at.first() else { return run.into() };
+    let joined = if first.concatenated { ", pieces joined" } else { "" };
+    format!("{run}, {}{joined}", first.split)
+}
+
+const PER_TOKEN: &str = "loss per token (nats)";
 const MOST_TICKS: usize = 9;
 const LENGTH: &str = "length T (tokens)";
 
@@ -64,6 +97,8 @@ fn in_order(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use relin::eval::Bucket;
+
     use super::*;
 
     fn evaluation(length: usize) -> Evaluation {
@@ -112,6 +147,32 @@ mod tests {
         let svg = scatter("stsb", &evaluation).svg();
         assert!(svg.contains("stsb, all") && svg.contains("prediction"));
         assert_eq!(svg.matches("opacity=\"0.4\"").count(), 3, "{svg}");
+    }
+
+    #[test]
+    fn losses_by_position_are_drawn_with_the_border_of_training() {
+        let bucket =
+            |at: usize| Bucket { from: 128 * at, to: 128 * (at + 1), loss: 0.5 + at as f64, tokens: 9 };
+        let at = |length: usize| MusicEvaluation {
+            split: "validation".into(),
+            length,
+            whole: false,
+            concatenated: true,
+            loss: 1.0,
+            loss_per_step: None,
+            perplexity: 2.0,
+            accuracy: 0.5,
+            tokens: 10,
+            pieces: 2,
+            positions: (0..length / 128).map(bucket).collect(),
+        };
+        let svg = positions("run", &[256, 1024].map(at), 256).svg();
+        for words in ["trained to 256", "length 256", "length 1024", "run, validation, pieces joined"] {
+            assert!(svg.contains(words), "no {words} in {svg}");
+        }
+        assert_eq!(svg.matches("<circle").count(), 2 + 8 + 2, "a dot a bucket, and two in the legend");
+        assert!(!positions("run", &[at(256)], 256).svg().contains("trained to"));
+        assert!(music_losses("run", &[256, 1024].map(at), 256).svg().contains("trained at 256"));
     }
 
     #[test]

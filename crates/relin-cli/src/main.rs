@@ -6,6 +6,7 @@ mod chart_of_run;
 mod failure;
 mod interrupt;
 mod output;
+mod piece;
 mod plot;
 mod progress;
 mod verbs;

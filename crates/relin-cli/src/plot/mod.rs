@@ -3,11 +3,13 @@
 mod axis;
 mod confusion;
 mod heat;
+mod roll;
 mod sheet;
 mod svg;
 
 pub use confusion::Confusion;
 pub use heat::HeatMap;
+pub use roll::{Roll, RollNote};
 pub use sheet::{Panel, Sheet};
 
 /// How a line is drawn.

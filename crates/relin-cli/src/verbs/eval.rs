@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use relin::eval::{
-    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, NumberEvaluation, ProbeEvaluation,
-    SequenceEvaluation, SequenceOptions, evaluate, evaluate_classes, evaluate_numbers, evaluate_probe,
-    evaluate_sequences,
+    ClassEvaluation, ClassOptions, EvalOptions, Evaluation, Likeness, MusicEvalOptions, MusicEvaluation,
+    NumberEvaluation, ProbeEvaluation, SequenceEvaluation, SequenceOptions, Style, StyleOptions, evaluate,
+    evaluate_classes, evaluate_music, evaluate_numbers, evaluate_probe, evaluate_sequences, evaluate_style,
 };
+use relin::generate::SamplerOptions;
 use relin::recipe::{Recipe, Task};
 use relin::runlog::{RECIPE_FILE, write_atomic};
 use serde::Serialize;
 
-use super::{check_skipping, run_folder};
+use super::{check_skipping, refuse, run_folder, shown};
 use crate::args::Globals;
-use crate::chart_of_eval::{accuracies, confusion, losses, scatter};
+use crate::chart_of_eval::{accuracies, confusion, losses, music_losses, positions, scatter};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::plot::Chart;
@@ -28,12 +29,15 @@ Examples:
   relin eval runs/quickstart --data other.txt
   relin eval runs/cola --data test.tsv --predictions cola.tsv --skip-bad-rows
   relin eval runs/mnist --split test --predictions mnist.tsv --plot mnist.svg
-  relin eval runs/reversal --predictions reversal.tsv";
+  relin eval runs/reversal --predictions reversal.tsv
+  relin eval runs/music-jsb --lengths 256,512,1024,2048 --concatenate
+  relin eval runs/music-jsb --style 10";
 
 /// Names of the plots in a run's folder.
 const CONFUSION_FILE: &str = "confusion.svg";
 const LENGTHS_FILE: &str = "lengths.svg";
 const SCATTER_FILE: &str = "scatter.svg";
+const POSITIONS_FILE: &str = "positions.svg";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -56,19 +60,28 @@ pub struct EvalArgs {
     /// Pass over bad rows of a table, and list them (texts that are classified, graded or translated)
     #[arg(long)]
     skip_bad_rows: bool,
+    /// Join pieces of music, so that lengths beyond theirs are reached
+    #[arg(long)]
+    concatenate: bool,
+    /// Go on from N pieces of music, and compare each quarter of the continuations with the pieces
+    #[arg(long, value_name = "N")]
+    style: Option<NonZeroUsize>,
     /// Where to draw what classes were taken for, predictions over numbers, or the scores at several lengths [default:
     /// confusion.svg, scatter.svg or lengths.svg in the run's folder]
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
 
-pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure> {
+pub fn run(args: &EvalArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
     let run = run_folder(&args.run)?;
     let recipe = Recipe::read(&run.join(RECIPE_FILE), &[])?;
     if args.skip_bad_rows {
         check_skipping(recipe.task)?;
     }
     let trained = recipe.data.context;
+    if recipe.task != Task::Music {
+        refuse_music(args)?;
+    }
     match recipe.task {
         Task::CausalLm | Task::MaskedLm => language_model(args, &run, trained, output),
         Task::TextClassification | Task::ImageClassification | Task::ListOps | Task::Pathfinder => {
@@ -77,7 +90,110 @@ pub fn run(args: &EvalArgs, _: &Globals, output: &Output) -> Result<(), Failure>
         Task::TextRegression => regression(args, &run, output),
         Task::Probe => probe(args, &run, trained, output),
         Task::SequenceToSequence => sequences(args, &run, output),
+        Task::Music => match args.style {
+            Some(pieces) => style(args, globals, &run, (pieces.get(), trained), output),
+            None => music(args, &run, trained, output),
+        },
     }
+}
+
+fn refuse_music(args: &EvalArgs) -> Result<(), Failure> {
+    let given = [
+        ("--concatenate", args.concatenate.then(|| "it".to_owned())),
+        ("--style", args.style.map(|n| n.to_string())),
+    ];
+    refuse("a model of music", given)
+}
+
+fn music(args: &EvalArgs, run: &Path, trained: usize, output: &Output) -> Result<(), Failure> {
+    let expected = "a classifier or an encoder-decoder";
+    refuse(expected, [("--predictions", shown(&args.predictions))])?;
+    let options = MusicEvalOptions {
+        data: args.data.clone(),
+        split: args.split.clone(),
+        lengths: args.lengths.iter().map(|length| length.get()).collect(),
+        concatenate: args.concatenate,
+    };
+    let mut all = Vec::new();
+    evaluate_music(run, &options, &mut |evaluation| {
+        output.result(music_in_words(evaluation));
+        output.event(evaluation);
+        all.push(evaluation.clone());
+    })?;
+    draw_beside(&run.join(POSITIONS_FILE), &positions(&name(run), &all, trained).svg(), output);
+    draw_lengths(args, run, &music_losses(&name(run), &all, trained), output)
+}
+
+fn music_in_words(evaluation: &MusicEvaluation) -> String {
+    let MusicEvaluation { split, length, whole, concatenated, loss, accuracy, tokens, pieces, .. } =
+        evaluation;
+    let of = match (whole, concatenated) {
+        (true, false) => "whole pieces".into(),
+        (_, true) => format!("length {length}, pieces joined"),
+        (false, false) => format!("length {length}"),
+    };
+    let step = evaluation.loss_per_step.map_or(String::new(), |loss| format!("  per step {loss:.4}"));
+    let (tokens, pieces) = (grouped(*tokens), grouped(*pieces));
+    let mut text = format!(
+        "{split}  {of}  loss {loss:.4}{step}  accuracy {accuracy:.4}  ({tokens} tokens of {pieces} pieces)"
+    );
+    if evaluation.positions.len() > 1 {
+        text += "\n  loss by position:";
+        for bucket in &evaluation.positions {
+            text += &format!("  {}: {:.4}", bucket.from, bucket.loss);
+        }
+    }
+    text
+}
+
+fn style(
+    args: &EvalArgs,
+    globals: &Globals,
+    run: &Path,
+    (pieces, context): (usize, usize),
+    output: &Output,
+) -> Result<(), Failure> {
+    let given = [
+        ("--data", shown(&args.data)),
+        ("--split", args.split.clone()),
+        ("--predictions", shown(&args.predictions)),
+        ("--lengths", args.lengths.first().map(|length| length.to_string())),
+        ("--concatenate", args.concatenate.then(|| "it".to_owned())),
+        ("--plot", shown(&args.plot)),
+    ];
+    refuse("scores without --style, which goes on from pieces of the validation split", given)?;
+    let sampler = SamplerOptions {
+        temperature: STYLE_TEMPERATURE,
+        top_k: None,
+        top_p: None,
+        seed: globals.seed.unwrap_or(0),
+    };
+    let (given, written) = (context / 2, 4 * context);
+    let style = evaluate_style(run, &StyleOptions { pieces, given, written, sampler })?;
+    output.result(style_in_words(&style));
+    output.event(&style);
+    Ok(())
+}
+
+/// That of the experiment the measures come from.
+const STYLE_TEMPERATURE: f64 = 0.6;
+
+fn style_in_words(style: &Style) -> String {
+    let Style { pieces, given, written, quarters, other_piece, prevented } = style;
+    let row = |name: &str, Likeness { time_pitch, onset_duration }: &Likeness| {
+        format!("\n{name:>24}  {time_pitch:>10.4}  {onset_duration:>14.4}")
+    };
+    let mut text = format!(
+        "likeness of continuations of {} tokens to the {pieces} pieces whose first {} tokens were given (1 is alike)\n{:>24}  time-pitch  onset-duration",
+        grouped(*written),
+        grouped(*given),
+        ""
+    );
+    for (at, quarter) in quarters.iter().enumerate() {
+        text += &row(&format!("quarter {} of the time", at + 1), quarter);
+    }
+    text += &row("another piece", other_piece);
+    text + &format!("\ntokens that were prevented: {:.2} %", 100.0 * prevented)
 }
 
 fn refuse_lengths(args: &EvalArgs) -> Result<(), Failure> {
@@ -187,6 +303,14 @@ fn draw(args: &EvalArgs, usual: &Path, svg: &str, output: &Output) -> Result<(),
     Ok(())
 }
 
+/// A further plot in the run's folder, as far as it can be written to.
+fn draw_beside(path: &Path, svg: &str, output: &Output) {
+    match write_atomic(path, svg.as_bytes()) {
+        Ok(()) => output.note(format!("plot: {}", path.display())),
+        Err(error) => output.warning(format_args!("no plot: {error}")),
+    }
+}
+
 /// Predictions were written, and there is nothing to compare them with.
 #[derive(Serialize)]
 #[serde(tag = "event", rename = "predicted")]
@@ -204,18 +328,12 @@ fn draw_lengths(args: &EvalArgs, run: &Path, chart: &Chart, output: &Output) -> 
 }
 
 fn probe(args: &EvalArgs, run: &Path, trained: usize, output: &Output) -> Result<(), Failure> {
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let own = [
-        ("--data", path(&args.data)),
-        ("--predictions", path(&args.predictions)),
+        ("--data", shown(&args.data)),
+        ("--predictions", shown(&args.predictions)),
         ("--split", args.split.clone()),
     ];
-    for (option, found) in own {
-        if let Some(found) = found {
-            let expected = "a task with data: a probe makes its own";
-            return Err(Failure::BadOption { option, expected, found });
-        }
-    }
+    refuse("a task with data: a probe makes its own", own)?;
     let lengths: Vec<usize> = args.lengths.iter().map(|length| length.get()).collect();
     let mut all = Vec::new();
     evaluate_probe(run, &lengths, &mut |evaluation| {

@@ -4,14 +4,17 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use relin::generate::{GenerateOptions, SamplerOptions, TargetOptions, generate, generate_target};
+use relin::generate::{
+    GenerateOptions, MusicOptions, SamplerOptions, TargetOptions, generate, generate_music, generate_target,
+};
 use relin::recipe::{Recipe, Task};
 use relin::runlog::RECIPE_FILE;
 
-use super::run_folder;
+use super::{refuse, run_folder, shown};
 use crate::args::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::piece;
 use crate::progress::grouped;
 
 const EXAMPLES: &str = "\
@@ -20,6 +23,7 @@ Examples:
   relin generate runs/quickstart --prompt-file story.txt --max-new-tokens 0 --save-state story.state
   relin generate runs/quickstart --load-state story.state --top-p 0.9
   relin generate runs/number-words --prompt 17+25 --beam 4
+  relin generate runs/music-jsb --prompt piece.mid --prompt-tokens 256 --max-new-tokens 2048 --out longer.mid
 
 The text goes to standard output. A saved state holds all that the model remembers: loading it costs the same
 however long the text before it was.";
@@ -29,10 +33,10 @@ however long the text before it was.";
 pub struct GenerateArgs {
     /// Folder of a trained model
     run: PathBuf,
-    /// Text to go on from, or the source of an encoder-decoder's target
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    /// Text to go on from, the source of an encoder-decoder's target, or a piece of music as a file: MIDI, or chorales in JSON
+    #[arg(long, value_name = "TEXT|FILE", conflicts_with = "prompt_file")]
     prompt: Option<String>,
-    /// File with the text to go on from
+    /// File with the text or the piece to go on from
     #[arg(long, value_name = "FILE")]
     prompt_file: Option<PathBuf>,
     /// Tokens to write
@@ -59,18 +63,33 @@ pub struct GenerateArgs {
     /// Beginnings of a target that an encoder-decoder goes on with at a time; 1 takes the likeliest token always [default: 1]
     #[arg(long, value_name = "N")]
     beam: Option<NonZeroUsize>,
+    /// Go on after so many tokens of the piece (models of music)
+    #[arg(long, value_name = "N")]
+    prompt_tokens: Option<usize>,
+    /// MIDI file to write, with its piano roll beside it (models of music) [default: generated.mid in the run's folder]
+    #[arg(long, value_name = "FILE.mid")]
+    out: Option<PathBuf>,
 }
 
 pub fn run(args: &GenerateArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
-    let options = options(args, globals)?;
+    let sampler = sampler(args, globals)?;
     let run = run_folder(&args.run)?;
-    if is_encoder_decoder(&run) {
+    let task = task(&run);
+    if task != Some(Task::Music) {
+        refuse(
+            "a model of music",
+            [("--prompt-tokens", named(&args.prompt_tokens)), ("--out", shown(&args.out))],
+        )?;
+    }
+    if task == Some(Task::SequenceToSequence) {
         return target(args, &run, output);
     }
-    if let Some(beam) = args.beam {
-        let expected = "an encoder-decoder: a language model draws its tokens";
-        return Err(Failure::BadOption { option: "--beam", expected, found: beam.to_string() });
+    let expected = "an encoder-decoder: models of text or music draw their tokens";
+    refuse(expected, [("--beam", named(&args.beam))])?;
+    if task == Some(Task::Music) {
+        return music(args, sampler, &run, output);
     }
+    let options = options(args, sampler)?;
     let generated = generate(&run, &options, &mut |piece| output.text(piece))?;
     output.text("\n");
     let rate = grouped(generated.tokens_per_second.max(0.0) as usize);
@@ -82,26 +101,39 @@ pub fn run(args: &GenerateArgs, globals: &Globals, output: &Output) -> Result<()
 }
 
 /// A damaged recipe is for the loading of the model to tell.
-fn is_encoder_decoder(run: &Path) -> bool {
-    Recipe::read(&run.join(RECIPE_FILE), &[]).is_ok_and(|recipe| recipe.task == Task::SequenceToSequence)
+fn task(run: &Path) -> Option<Task> {
+    Recipe::read(&run.join(RECIPE_FILE), &[]).ok().map(|recipe| recipe.task)
+}
+
+fn named(value: &Option<impl ToString>) -> Option<String> {
+    value.as_ref().map(ToString::to_string)
+}
+
+fn music(args: &GenerateArgs, sampler: SamplerOptions, run: &Path, output: &Output) -> Result<(), Failure> {
+    let expected = "a model of text: music is not stopped by words";
+    refuse(expected, [("--stop", args.stop.first().cloned())])?;
+    let options = MusicOptions {
+        prompt: args.prompt_file.clone().or(args.prompt.as_ref().map(PathBuf::from)),
+        prompt_tokens: args.prompt_tokens,
+        max_new_tokens: args.max_new_tokens,
+        sampler,
+        load_state: args.load_state.clone(),
+        save_state: args.save_state.clone(),
+    };
+    let written = generate_music(run, &options, &mut |_| {})?;
+    piece::write(&written, &args.out.clone().unwrap_or_else(|| run.join("generated.mid")), output)
 }
 
 fn target(args: &GenerateArgs, run: &Path, output: &Output) -> Result<(), Failure> {
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let others = [
-        ("--temperature", args.temperature.map(|x| x.to_string())),
-        ("--top-k", args.top_k.map(|n| n.to_string())),
-        ("--top-p", args.top_p.map(|x| x.to_string())),
+        ("--temperature", named(&args.temperature)),
+        ("--top-k", named(&args.top_k)),
+        ("--top-p", named(&args.top_p)),
         ("--stop", args.stop.first().cloned()),
-        ("--load-state", path(&args.load_state)),
-        ("--save-state", path(&args.save_state)),
+        ("--load-state", shown(&args.load_state)),
+        ("--save-state", shown(&args.save_state)),
     ];
-    for (option, found) in others {
-        if let Some(found) = found {
-            let expected = "a language model: an encoder-decoder writes its likeliest target, to its end";
-            return Err(Failure::BadOption { option, expected, found });
-        }
-    }
+    refuse("a language model: an encoder-decoder writes its likeliest target, to its end", others)?;
     let beam = args.beam.map_or(1, NonZeroUsize::get);
     let options = TargetOptions { prompt: prompt(args)?, max_new_tokens: args.max_new_tokens, beam };
     let written = generate_target(run, &options)?;
@@ -114,7 +146,7 @@ fn target(args: &GenerateArgs, run: &Path, output: &Output) -> Result<(), Failur
     Ok(())
 }
 
-fn options(args: &GenerateArgs, globals: &Globals) -> Result<GenerateOptions, Failure> {
+fn sampler(args: &GenerateArgs, globals: &Globals) -> Result<SamplerOptions, Failure> {
     let require = |ok: bool, option, expected, found: String| {
         if ok { Ok(()) } else { Err(Failure::BadOption { option, expected, found }) }
     };
@@ -124,15 +156,15 @@ fn options(args: &GenerateArgs, globals: &Globals) -> Result<GenerateOptions, Fa
     require(args.top_k != Some(0), "--top-k", "a whole number of at least 1", "0".into())?;
     let named = args.stop.iter().all(|stop| !stop.is_empty());
     require(named, "--stop", "a text", "an empty one".into())?;
+    let (top_k, top_p) = (args.top_k, args.top_p);
+    Ok(SamplerOptions { temperature: heat, top_k, top_p, seed: globals.seed.unwrap_or(0) })
+}
+
+fn options(args: &GenerateArgs, sampler: SamplerOptions) -> Result<GenerateOptions, Failure> {
     Ok(GenerateOptions {
         prompt: prompt(args)?,
         max_new_tokens: args.max_new_tokens,
-        sampler: SamplerOptions {
-            temperature: heat,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            seed: globals.seed.unwrap_or(0),
-        },
+        sampler,
         stop: args.stop.clone(),
         load_state: args.load_state.clone(),
         save_state: args.save_state.clone(),

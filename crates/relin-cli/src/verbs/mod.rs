@@ -23,6 +23,22 @@ fn run_folder(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Options, with what was given for them, that mean nothing here.
+fn refuse<const N: usize>(
+    expected: &'static str,
+    options: [(&'static str, Option<String>); N],
+) -> Result<(), Failure> {
+    match options.into_iter().find_map(|(option, found)| Some((option, found?))) {
+        Some((option, found)) => Err(Failure::BadOption { option, expected, found }),
+        None => Ok(()),
+    }
+}
+
+/// A path that was given for an option.
+fn shown(path: &Option<PathBuf>) -> Option<String> {
+    path.as_ref().map(|path| path.display().to_string())
+}
+
 /// Only tables of texts have rows to skip.
 fn check_skipping(task: Task) -> Result<(), Failure> {
     if matches!(task, Task::TextClassification | Task::TextRegression | Task::SequenceToSequence) {

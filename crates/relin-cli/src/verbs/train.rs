@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use relin::generate::{GenerateOptions, SamplerOptions, generate};
+use relin::generate::{GenerateOptions, MusicOptions, SamplerOptions, generate, generate_music};
 use relin::recipe::{Override, Recipe, Task};
 use relin::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing, write_atomic};
 use relin::train::events::{Done, Event, Outcome};
@@ -15,6 +15,7 @@ use crate::chart_of_run::loss_chart;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::Output;
+use crate::piece;
 use crate::progress::{Progress, grouped, in_words};
 
 const EXAMPLES: &str = "\
@@ -117,13 +118,19 @@ fn plot(out: &Path) -> Result<(), Failure> {
 
 /// A taste of what was learned.
 fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
-    if output.is_quiet() || output.is_json() || recipe.task != Task::CausalLm {
+    if output.is_quiet() || output.is_json() {
         return Ok(());
+    }
+    let sampler = SamplerOptions { temperature: 0.8, top_k: None, top_p: None, seed: recipe.train.seed };
+    match recipe.task {
+        Task::CausalLm => {}
+        Task::Music => return sample_of_music(out, sampler, output),
+        _ => return Ok(()),
     }
     let options = GenerateOptions {
         prompt: String::new(),
         max_new_tokens: 200,
-        sampler: SamplerOptions { temperature: 0.8, top_k: None, top_p: None, seed: recipe.train.seed },
+        sampler,
         stop: Vec::new(),
         load_state: None,
         save_state: None,
@@ -131,6 +138,19 @@ fn sample(out: &Path, recipe: &Recipe, output: &Output) -> Result<(), Failure> {
     let sample = generate(out, &options, &mut |_| {})?;
     output.note(format!("a sample:\n{}\n", sample.text.trim_end()));
     Ok(())
+}
+
+fn sample_of_music(out: &Path, sampler: SamplerOptions, output: &Output) -> Result<(), Failure> {
+    let options = MusicOptions {
+        prompt: None,
+        prompt_tokens: None,
+        max_new_tokens: 512,
+        sampler,
+        load_state: None,
+        save_state: None,
+    };
+    output.note("a sample:");
+    piece::write(&generate_music(out, &options, &mut |_| {})?, &out.join("sample.mid"), output)
 }
 
 fn report(output: &Output, done: &Done) -> Result<(), Failure> {

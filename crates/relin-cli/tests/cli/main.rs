@@ -16,6 +16,8 @@ mod data;
 mod doctor;
 /// `relin inspect`.
 mod inspect;
+/// Music: MIDI files and chorales.
+mod music;
 /// Killed, stopped and damaged runs.
 mod resume;
 /// Training, scoring and writing.

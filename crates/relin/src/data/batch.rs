@@ -1,10 +1,13 @@
 //! Windows of tokens: random ones to train on, consecutive ones to evaluate on.
 
 use relin_kernels::rng::Rng;
+use relin_kernels::segments::Segment;
 
 use super::{DataError, TokenStore};
 
 /// Windows of one length; the targets are the inputs one token later. Both are `[rows, length]`, row by row.
+///
+/// A row is one sequence from position 0, unless `segments` say which sequences there are among all tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Tokens to read.
@@ -15,6 +18,9 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens a window.
     pub length: usize,
+    /// Sequences that see nothing of each other, each from the position that it says; what lies outside of them counts for
+    /// nothing, and its targets are to be [`IGNORE`](crate::ops::IGNORE). Only causal models of tokens heed them.
+    pub segments: Option<Vec<Segment>>,
 }
 
 /// The stream of random numbers that is kept for the windows' starts.
@@ -79,7 +85,7 @@ impl TokenStore {
             inputs.extend_from_slice(&window[..length]);
             targets.extend_from_slice(&window[1..]);
         }
-        Batch { inputs, targets, rows, length }
+        Batch { inputs, targets, rows, length, segments: None }
     }
 }
 

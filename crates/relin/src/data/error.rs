@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::music::MusicError;
 use crate::tokenizer::TokenizerError;
 
 /// Why text, its tokens or a set could not be had.
@@ -75,6 +76,14 @@ pub enum DataError {
         name: String,
         /// Expected and found.
         reason: String,
+    },
+    /// A file of music.
+    #[error("{}: {source}", path.display())]
+    Music {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MusicError,
     },
     /// A file that should be text.
     #[error("{file}: invalid UTF-8 at byte {offset}; only the tokenizer `byte` takes any bytes")]

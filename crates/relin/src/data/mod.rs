@@ -1,4 +1,5 @@
-//! Text for training: where it comes from, its tokens on disk, its split, its batches, and sets to fetch or make.
+//! Text for training: where it comes from, its tokens on disk, its split, its batches, and sets to fetch or make. Beside it
+//! labelled texts and images, made examples, parallel texts, and music.
 //!
 //! Nothing here is held in memory that grows with the text: files are mapped, tokens are streamed to a file.
 
@@ -11,6 +12,7 @@ mod error;
 pub(crate) mod files;
 mod generators;
 mod labelled;
+pub mod music;
 mod parallel;
 mod pieces;
 mod source;

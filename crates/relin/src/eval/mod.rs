@@ -1,18 +1,22 @@
-//! Scores of trained models: of language models, of classifiers and regressions, of encoder-decoders, of probes.
+//! Scores of trained models: of language models, of classifiers and regressions, of encoder-decoders, of music, of probes.
 
 mod bleu;
 mod classes;
 mod language_model;
+mod music;
 mod numbers;
 mod probe;
 mod sequences;
+mod style;
 
 pub use bleu::bleu;
 pub use classes::{ClassEvaluation, ClassOptions, ClassResult, evaluate_classes};
 pub use language_model::{EvalOptions, Evaluation, evaluate};
+pub use music::{Bucket, MusicEvalOptions, MusicEvaluation, evaluate_music};
 pub use numbers::{NumberEvaluation, evaluate_numbers};
 pub use probe::{ProbeEvaluation, evaluate_probe};
 pub use sequences::{SequenceEvaluation, SequenceOptions, evaluate_sequences};
+pub use style::{Likeness, Style, StyleOptions, evaluate_style};
 
 use crate::data::DataError;
 use crate::hub::HubError;

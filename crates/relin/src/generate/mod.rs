@@ -1,6 +1,7 @@
 //! Writing text with a trained model, in constant memory with linear attention.
 
 mod beam;
+mod music;
 mod sampler;
 mod state;
 mod stops;
@@ -12,10 +13,12 @@ use std::time::Instant;
 use burn::tensor::Device;
 use serde::Serialize;
 
+use crate::data::DataError;
 use crate::hub::{self, HubError, TrainedModel};
-use crate::model::{Session, TokenModel};
+use crate::model::{CausalLm, Session, TokenModel};
 use crate::tokenizer::TokenizerError;
 pub use beam::{Found, SearchOptions, search};
+pub use music::{MusicOptions, Written, continue_music, generate_music};
 pub use sampler::{Sampler, SamplerOptions};
 pub use state::{StateError, load_session, save_session};
 use stops::Stops;
@@ -59,6 +62,9 @@ pub enum GenerateError {
     /// The prompt has no tokens.
     #[error("the prompt")]
     Prompt(#[source] TokenizerError),
+    /// The piece to go on from.
+    #[error(transparent)]
+    Piece(#[from] DataError),
     /// Nothing to write a target of.
     #[error("the prompt is empty: a target is written from a source")]
     NoSource,
@@ -90,7 +96,7 @@ pub fn generate(
         None => (Session::new(&trained.model), None),
     };
     let mut pending = first_tokens(&trained, &options.prompt, last)?;
-    check_length(&trained, session.position() + pending.len() + options.max_new_tokens)?;
+    check_length(&trained.model, session.position() + pending.len() + options.max_new_tokens)?;
     let mut next = pending.pop().unwrap_or(0);
     session.prefill(&pending);
 
@@ -132,8 +138,8 @@ fn first_tokens(trained: &TrainedModel, prompt: &str, last: Option<u32>) -> Resu
     Ok(vec![line_break.unwrap_or(0)])
 }
 
-fn check_length(trained: &TrainedModel, wanted: usize) -> Result<(), GenerateError> {
-    match trained.model.max_positions() {
+fn check_length(model: &CausalLm, wanted: usize) -> Result<(), GenerateError> {
+    match model.max_positions() {
         Some(limit) if wanted > limit => Err(GenerateError::TooLong { wanted, limit }),
         _ => Ok(()),
     }

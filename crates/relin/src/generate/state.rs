@@ -7,7 +7,7 @@ use relin_kernels::linear_attention::recurrent::Memory;
 use relin_kernels::linear_attention::{LinearAttention, State};
 
 use crate::hub::{HubError, TrainedModel, Weights, read_weights, write_tensors};
-use crate::model::{LayerMemory, NamedTensor, Session};
+use crate::model::{CausalLm, LayerMemory, NamedTensor, Session};
 use crate::nn::{Attention, Kind};
 
 const VERSION: &str = "1";
@@ -50,6 +50,17 @@ pub fn save_session(
     session: &Session<'_>,
     last: u32,
 ) -> Result<(), StateError> {
+    save(path, &trained.hash, session, last, &[])
+}
+
+/// Saves a session of the model of that hash, the last token, which it has not taken in yet, and what else it goes with.
+pub(super) fn save(
+    path: &Path,
+    hash: &str,
+    session: &Session<'_>,
+    last: u32,
+    more: &[(&str, String)],
+) -> Result<(), StateError> {
     let mut tensors = Vec::new();
     for (layer, memory) in session.memories().into_iter().enumerate() {
         let mut push = |part: &str, data: Vec<f32>| {
@@ -70,12 +81,14 @@ pub fn save_session(
         }
     }
     let note = |key: &str, value: String| (key.to_owned(), value);
-    let notes = BTreeMap::from([
+    let own = [
         note("relin_session", VERSION.into()),
-        note("model", trained.hash.clone()),
+        note("model", hash.into()),
         note("position", session.position().to_string()),
         note("last_token", last.to_string()),
-    ]);
+    ];
+    let notes: BTreeMap<String, String> =
+        own.into_iter().chain(more.iter().map(|(key, value)| note(key, value.clone()))).collect();
     write_tensors(path, tensors, notes)?;
     Ok(())
 }
@@ -88,24 +101,63 @@ pub fn load_session<'a>(
     path: &Path,
     trained: &'a TrainedModel,
 ) -> Result<(Session<'a>, Option<u32>), StateError> {
+    let saved = open(path, &trained.model, &trained.hash, trained.tokenizer.vocab_size())?;
+    Ok((saved.session, Some(saved.last)))
+}
+
+/// A session from a file.
+pub(super) struct Saved<'a> {
+    pub session: Session<'a>,
+    /// The token that it has still to take in.
+    pub last: u32,
+    /// What stands beside it.
+    notes: BTreeMap<String, String>,
+    path: PathBuf,
+}
+
+impl Saved<'_> {
+    /// A list of tokens beside the session, each below `vocabulary`.
+    pub fn tokens(&self, key: &str, vocabulary: usize) -> Result<Vec<u32>, StateError> {
+        let unreadable = |found: &str| StateError::Unreadable {
+            path: self.path.clone(),
+            field: key.into(),
+            found: found.into(),
+        };
+        let note = self.notes.get(key).ok_or_else(|| unreadable("missing"))?;
+        let token = |word: &str| {
+            let token = word.parse().ok().filter(|&token: &u32| (token as usize) < vocabulary);
+            token.ok_or_else(|| unreadable(word))
+        };
+        note.split_whitespace().map(token).collect()
+    }
+}
+
+/// Loads a session of a model, whose hash and number of tokens are known.
+pub(super) fn open<'a>(
+    path: &Path,
+    model: &'a CausalLm,
+    hash: &str,
+    vocabulary: usize,
+) -> Result<Saved<'a>, StateError> {
     let Weights { tensors, notes, .. } = read_weights(path)?;
     let file = File { path, notes, tensors: tensors.into_iter().map(|t| (t.name, t.data)).collect() };
     if file.note("relin_session")? != VERSION {
         return Err(file.unreadable("relin_session", file.note("relin_session")?));
     }
-    if file.note("model")? != trained.hash {
-        let (expected, found) = (trained.hash.clone(), file.note("model")?.to_owned());
+    if file.note("model")? != hash {
+        let (expected, found) = (hash.to_owned(), file.note("model")?.to_owned());
         return Err(StateError::Foreign { path: path.into(), expected, found });
     }
     let position: usize = file.number("position")?;
     let last = file.number::<u32>("last_token")?;
-    if last as usize >= trained.tokenizer.vocab_size() {
+    if last as usize >= vocabulary {
         return Err(file.unreadable("last_token", &last.to_string()));
     }
-    let memories = trained.model.attentions().enumerate();
+    let memories = model.attentions().enumerate();
     let memories = memories.map(|(layer, attention)| file.memory(layer, &attention, position));
     let memories = memories.collect::<Result<_, _>>()?;
-    Ok((Session::restore(&trained.model, position, memories), Some(last)))
+    let session = Session::restore(model, position, memories);
+    Ok(Saved { session, last, notes: file.notes, path: path.into() })
 }
 
 struct File<'a> {

@@ -5,6 +5,7 @@
 //! | `config.json` | the network, with Hugging Face's key names, and the version of this layout |
 //! | `model.safetensors` | the weights with the best validation loss, and their SHA-256 |
 //! | `tokenizer.json` | the tokenizer, as the `tokenizers` libraries read it |
+//! | `music.json` | in its place for music: the tokens and the ranges of the voices |
 //! | `generation_config.json` | defaults of sampling |
 //! | `recipe.toml` | the recipe, resolved |
 //! | `metrics.jsonl`, `tensorboard/` | what training reported |
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
+use crate::data::music::{VOCABULARY_FILE, Vocabulary};
 use crate::model::{CausalLm, ModelError, Network, Seq2Seq, TensorError, load_tensors};
 use crate::recipe::{ModelConfig, Recipe, RecipeError, Task};
 use crate::runlog::{RECIPE_FILE, RunlogError, write_atomic};
@@ -154,6 +156,43 @@ pub fn load(folder: &Path, device: &Device) -> Result<TrainedModel, HubError> {
     }
     let tokenizer = load_tokenizer(folder, &config, 0)?;
     Ok(TrainedModel { config, model, tokenizer, recipe, hash })
+}
+
+/// A model of music with all that is needed to use it.
+#[derive(Debug)]
+pub struct TrainedMusic {
+    /// The network with its weights, without autodiff.
+    pub model: CausalLm,
+    /// Scores to tokens and back.
+    pub vocabulary: Vocabulary,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// SHA-256 of the weights, which names the model.
+    pub hash: String,
+}
+
+/// Loads a run's model of music.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_music(folder: &Path, device: &Device) -> Result<TrainedMusic, HubError> {
+    let Loaded { config, model, recipe, hash } =
+        load_network(folder, |config| CausalLm::new(config, 0, device))?;
+    let vocabulary = load_vocabulary(folder)?;
+    let (expected, found) = (config.vocab_size.unwrap_or(0), vocabulary.size());
+    if expected != found {
+        return Err(HubError::Vocabulary { path: folder.join(VOCABULARY_FILE), expected, found });
+    }
+    Ok(TrainedMusic { model, vocabulary, recipe, hash })
+}
+
+/// Loads the vocabulary of a run's model of music.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn load_vocabulary(folder: &Path) -> Result<Vocabulary, HubError> {
+    let path = folder.join(VOCABULARY_FILE);
+    Vocabulary::load(&path).map_err(|reason| HubError::Config { path, reason })
 }
 
 /// An encoder-decoder with all that is needed to use it.

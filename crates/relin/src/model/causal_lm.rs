@@ -54,6 +54,18 @@ impl CausalLm {
         project(hidden, self.head())
     }
 
+    /// The embeddings of a batch, and which of its tokens see which.
+    fn read(&self, batch: &Batch) -> (Tensor<3>, OwnedMask) {
+        let shape = [batch.rows, batch.length];
+        match &batch.segments {
+            None => (self.model.embed(batch.inputs.clone(), shape, 0), causal(shape, 0)),
+            Some(segments) => {
+                let embedded = self.model.embed_segments(batch.inputs.clone(), shape, segments);
+                (embedded, OwnedMask::Causal(segments.clone()))
+            }
+        }
+    }
+
     fn head(&self) -> &Embedding {
         self.lm_head.as_ref().or(self.model.embed_tokens.as_ref()).expect("tokens are embedded")
     }
@@ -79,16 +91,13 @@ impl Network for CausalLm {
     const KIND: (&'static str, &'static str) = ("relin-causal-lm", "CausalLm");
 
     fn loss(&self, batch: &Batch, options: LossOptions) -> Loss {
-        let shape = [batch.rows, batch.length];
-        let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
-        self.model
-            .loss(embedded, &causal(shape, 0), options, |hidden| cross_entropy(hidden, self.head(), batch))
+        let (embedded, mask) = self.read(batch);
+        self.model.loss(embedded, &mask, options, |hidden| cross_entropy(hidden, self.head(), batch))
     }
 
     fn first_not_finite(&self, batch: &Batch) -> Option<String> {
-        let shape = [batch.rows, batch.length];
-        let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
-        let inside = self.model.first_not_finite(embedded, &causal(shape, 0));
+        let (embedded, mask) = self.read(batch);
+        let inside = self.model.first_not_finite(embedded, &mask);
         inside.or_else(|| (!is_finite(&self.scores(batch).unsqueeze())).then(|| "lm_head".into()))
     }
 
@@ -103,7 +112,8 @@ impl TokenModel for CausalLm {
     }
 
     fn scores(&self, batch: &Batch) -> Tensor<2> {
-        self.logits(batch.inputs.clone(), [batch.rows, batch.length], 0)
+        let (embedded, mask) = self.read(batch);
+        self.project(self.model.hidden(embedded, &mask))
     }
 
     fn max_positions(&self) -> Option<usize> {

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use relin_kernels::encoding::{EncodingError, Parameter};
 use relin_kernels::rng::Rng;
+use relin_kernels::segments::Segment;
 
 use super::block::{Block, Cross, block, cross};
 use super::dropper::Dropper;
@@ -162,6 +163,34 @@ impl Trunk {
                 let positions = (0..time as i64).map(|t| (offset + t) as u32).collect();
                 x + table.forward(positions, [1, time])
             }
+            _ => x,
+        }
+    }
+
+    /// `B·T` token ids to `[B, T, D]`, with the absolute positions that each token has in its segment; outside of all segments
+    /// it has that of position 0.
+    ///
+    /// # Panics
+    /// If the model takes patches.
+    pub fn embed_segments(&self, ids: Vec<u32>, shape: [usize; 2], segments: &[Segment]) -> Tensor<3> {
+        let mut positions = vec![0; ids.len()];
+        for segment in segments {
+            let places = positions[segment.tokens()].iter_mut();
+            places.zip(segment.offset as u32..).for_each(|(place, position)| *place = position);
+        }
+        let x = self.tokens(ids, shape);
+        match (self.absolute, &self.embed_positions) {
+            (Absolute::Sinusoidal, _) => {
+                let [rows, time, width] = x.dims();
+                let count = positions.iter().max().map_or(0, |&last| last as usize + 1);
+                let device = x.device().without_autodiff();
+                let table = ops::to_vec(sinusoidal(0, count, width, &device));
+                let of = |&position: &u32| &table[position as usize * width..][..width];
+                let added: Vec<f32> = positions.iter().flat_map(of).copied().collect();
+                let added = Tensor::from_data(TensorData::new(added, [rows, time, width]), &device);
+                x.mul_scalar((width as f64).sqrt()) + added
+            }
+            (Absolute::Learned, Some(table)) => x + table.forward(positions, shape),
             _ => x,
         }
     }

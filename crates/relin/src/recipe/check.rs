@@ -5,8 +5,8 @@ use std::fmt::Display;
 use relin_kernels::encoding::{Decay, EncodingConfig, Place, Stage};
 
 use super::{
-    Absolute, AttentionKind, CrossPosition, DataConfig, ModelConfig, Pair, Pixels, Pooling, ProbeKind,
-    Recipe, RecipeError, Task, TokenizerChoice, TrainConfig,
+    Absolute, AttentionKind, CrossPosition, DataConfig, ModelConfig, MusicConfig, Pair, Pixels, Pooling,
+    ProbeKind, Recipe, RecipeError, Task, Tokenization, TokenizerChoice, TrainConfig,
 };
 use crate::data::{Augment, PATHFINDER_SIZES, PathfinderConfig, RandAugment};
 
@@ -19,6 +19,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     probe(recipe)?;
     pooling(recipe)?;
     pairs(recipe)?;
+    music(recipe)?;
     listops(recipe)?;
     pathfinder(&recipe.data.pathfinder)?;
     images(recipe)?;
@@ -84,7 +85,7 @@ fn masks(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
     let causal = match recipe.task {
         Task::Probe => recipe.data.probe.is_causal(),
-        task => task == Task::CausalLm,
+        task => matches!(task, Task::CausalLm | Task::Music),
     };
     if causal || model.attention == AttentionKind::Softmax {
         return Ok(());
@@ -133,8 +134,10 @@ fn sequences(recipe: &Recipe) -> Checked {
 fn pooling(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
     let cls = model.pooling == Pooling::Cls;
-    let classes =
-        !matches!(recipe.task, Task::CausalLm | Task::MaskedLm | Task::Probe | Task::SequenceToSequence);
+    let classes = !matches!(
+        recipe.task,
+        Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe | Task::SequenceToSequence
+    );
     require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
     require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
@@ -172,6 +175,27 @@ fn probe(recipe: &Recipe) -> Checked {
     let least = probe.least_length();
     require(recipe.task != Task::Probe || context >= least, "data.context", || {
         (format!("at least {least} tokens, so that a batch has answers"), context)
+    })
+}
+
+/// Nothing that relin carries is music, and only `remi` has tempos and instruments.
+fn music(recipe: &Recipe) -> Checked {
+    let (music, data) = (&recipe.data.music, &recipe.data);
+    let here = recipe.task == Task::Music;
+    require(!here || data.source != DataConfig::default().source, "data.source", || {
+        ("MIDI files, chorales in JSON, or a folder that `relin data make music` wrote", "none")
+    })?;
+    let most = MusicConfig::MOST_SEMITONES;
+    require(music.transpose <= most, "data.music.transpose", || {
+        (format!("at most {most} semitones"), music.transpose)
+    })?;
+    share("data.music.tempo", music.tempo)?;
+    let remi = music.tokenization == Tokenization::Remi;
+    require(remi || music.tempo == 0.0, "data.music.tempo", || {
+        ("0, but with tokenization = \"remi\": other tokens say no tempo", music.tempo)
+    })?;
+    require(remi || !music.programs, "data.music.programs", || {
+        ("false, but with tokenization = \"remi\": other tokens say no instrument", "true")
     })
 }
 
@@ -234,8 +258,14 @@ fn augment(augment: &Augment) -> Checked {
 fn targets(recipe: &Recipe) -> Checked {
     let smoothing = recipe.train.label_smoothing;
     share("train.label_smoothing", smoothing)?;
-    let others =
-        [Task::CausalLm, Task::MaskedLm, Task::Probe, Task::SequenceToSequence, Task::TextRegression];
+    let others = [
+        Task::CausalLm,
+        Task::MaskedLm,
+        Task::Music,
+        Task::Probe,
+        Task::SequenceToSequence,
+        Task::TextRegression,
+    ];
     let classifier = !others.contains(&recipe.task);
     require(smoothing == 0.0 || classifier, "train.label_smoothing", || ("0, but for classifiers", smoothing))
 }

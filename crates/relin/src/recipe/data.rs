@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ProbeConfig;
+use super::{MusicConfig, ProbeConfig};
 use crate::data::{Augment, DataError, ListOpsConfig, PathfinderConfig};
 use crate::nearest::nearest;
 use crate::tokenizer::TokenizerKind;
@@ -62,6 +62,8 @@ pub struct DataConfig {
     pub grayscale: bool,
     /// Pixels along a side to which the images of a folder are resized.
     pub image_size: Option<usize>,
+    /// How music becomes tokens.
+    pub music: MusicConfig,
     /// What a probe asks.
     pub probe: ProbeConfig,
     /// Which expressions are made.
@@ -94,6 +96,7 @@ impl Default for DataConfig {
             normalize: false,
             grayscale: false,
             image_size: None,
+            music: MusicConfig::default(),
             probe: ProbeConfig::default(),
             listops: ListOpsConfig::default(),
             pathfinder: PathfinderConfig::default(),

@@ -19,6 +19,7 @@ mod data;
 mod error;
 mod fingerprint;
 mod model;
+mod music;
 mod overrides;
 mod position;
 mod probe;
@@ -37,6 +38,7 @@ pub use model::{
     Absolute, Activation, AttentionKind, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Pair,
     Pixels, Pooling, Stage, Standard,
 };
+pub use music::{MusicConfig, Tokenization};
 pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
 pub use probe::{ProbeConfig, ProbeKind};
@@ -60,6 +62,8 @@ pub enum Task {
     TextRegression,
     /// Which class an image belongs to.
     ImageClassification,
+    /// Predict the next token of a piece of music.
+    Music,
     /// Made sequences with exact answers ([`ProbeKind`]).
     Probe,
     /// A text from another text: translation and the like.

@@ -49,7 +49,7 @@ impl Masking {
     }
 
     fn apply(self, batch: Batch, rng: Rng) -> Batch {
-        let Batch { mut inputs, mut targets, rows, length } = batch;
+        let Batch { mut inputs, mut targets, rows, length, segments } = batch;
         for (at, (input, target)) in inputs.iter_mut().zip(&mut targets).enumerate() {
             let draw = |which: u64| rng.uniform(4 * at as u64 + which);
             *target = IGNORE;
@@ -68,7 +68,7 @@ impl Masking {
             let at = rng.below(u64::MAX, inputs.len() as u64) as usize;
             (targets[at], inputs[at]) = (inputs[at], self.vocab as u32);
         }
-        Batch { inputs, targets, rows, length }
+        Batch { inputs, targets, rows, length, segments }
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
 
     fn text(length: usize) -> Batch {
         let inputs: Vec<u32> = (0..length as u32).map(|at| at % 100).collect();
-        Batch { targets: vec![7; length], inputs, rows: 1, length }
+        Batch { targets: vec![7; length], inputs, rows: 1, length, segments: None }
     }
 
     #[test]

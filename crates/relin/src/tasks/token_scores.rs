@@ -30,6 +30,13 @@ impl TokenScores {
         }
     }
 
+    /// Adds other targets.
+    pub fn join(&mut self, other: Self) {
+        self.nats += other.nats;
+        self.right += other.right;
+        self.targets += other.targets;
+    }
+
     /// Mean loss, nats a target.
     pub fn loss(&self) -> f64 {
         self.nats / self.targets as f64

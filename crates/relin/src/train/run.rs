@@ -15,7 +15,9 @@ use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
 use crate::model::{CausalLm, MaskedLm, ModelError, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
-use crate::tasks::{Classification, LanguageModel, MaskedLanguageModel, Probe, SequenceToSequence, Task};
+use crate::tasks::{
+    Classification, LanguageModel, MaskedLanguageModel, MusicModel, Probe, SequenceToSequence, Task,
+};
 use crate::tokenizer::TokenizerError;
 
 /// Why training ended without a result. What was saved before stays.
@@ -78,6 +80,7 @@ pub fn train(
     match recipe.task {
         recipe::Task::CausalLm => train_task::<LanguageModel>(recipe, out, resume, observer),
         recipe::Task::SequenceToSequence => train_task::<SequenceToSequence>(recipe, out, resume, observer),
+        recipe::Task::Music => train_task::<MusicModel>(recipe, out, resume, observer),
         recipe::Task::MaskedLm => train_task::<MaskedLanguageModel>(recipe, out, resume, observer),
         recipe::Task::Probe if recipe.data.probe.is_causal() => {
             train_task::<Probe<CausalLm>>(recipe, out, resume, observer)

@@ -70,7 +70,7 @@ fn thirty_steps_lower_the_loss() {
             (0..length + 1).map(move |t| start[t % 3]).collect::<Vec<u32>>()
         };
         let part = |from: usize| (0..rows).flat_map(|r| row(r)[from..from + length].to_vec()).collect();
-        Batch { inputs: part(0), targets: part(1), rows, length }
+        Batch { inputs: part(0), targets: part(1), rows, length, segments: None }
     };
     let decaying = ["xpos", "decay", "lrpe-decay", "permuteformer"];
     for name in BIAS_PRESETS.iter().copied().chain(decaying) {

@@ -1,12 +1,16 @@
 //! The language model's loss: checkpoints, gradients, causality.
 
-use relin::model::{CausalLm, LossOptions, Network, for_each_parameter, gradients, map_parameters};
+use relin::data::Batch;
+use relin::model::{
+    CausalLm, LossOptions, Network, TokenModel, for_each_parameter, gradients, map_parameters,
+};
 use relin::ops::{IGNORE, to_vec};
 use relin::recipe::{Absolute, FeatureMap, Mlp, ModelConfig, Norm, Normalizer, OutputNorm, Position};
 use relin_kernels::encoding::EncodingConfig;
 use relin_kernels::encoding::spe::{NoiseMode, SineSpeConfig};
 use relin_kernels::feature_map::RandomFeatures;
 use relin_kernels::rng::Rng;
+use relin_kernels::segments::Segment;
 
 use crate::support::{
     VOCAB, batch, bits, frozen, shared_codes, tiny, tiny_normalized, tiny_softmax, tokens, trainable,
@@ -214,5 +218,54 @@ fn a_batch_is_its_sequences() {
         let parts: Vec<f32> = parts.collect();
         let difference = whole.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(difference < 1e-5, "{name}: {difference}");
+    }
+}
+
+/// Three sequences in two rows, the second of which begins within the first row, with a gap after each row's last.
+fn packed(filler: u32) -> (Batch, Vec<Segment>) {
+    let segments = vec![
+        Segment { start: 0, len: 20, offset: 0 },
+        Segment { start: 20, len: 13, offset: 0 },
+        Segment { start: 40, len: 31, offset: 0 },
+    ];
+    let (mut inputs, mut targets) = (vec![filler; 80], vec![IGNORE; 80]);
+    for segment in &segments {
+        inputs[segment.tokens()].copy_from_slice(&tokens(segment.start as u64, segment.len, VOCAB));
+        targets[segment.tokens()].copy_from_slice(&tokens(7 + segment.start as u64, segment.len, VOCAB));
+    }
+    (Batch { inputs, targets, rows: 2, length: 40, segments: Some(segments.clone()) }, segments)
+}
+
+#[test]
+fn packed_sequences_see_nothing_of_each_other() {
+    for (name, config) in variety() {
+        let model = frozen(&config, 1);
+        let (batch, segments) = packed(3);
+        let together = to_vec(model.scores(&batch));
+        for segment in segments {
+            let alone = to_vec(model.logits(batch.inputs[segment.tokens()].to_vec(), [1, segment.len], 0));
+            let packed = &together[segment.start * VOCAB..][..alone.len()];
+            let largest = alone.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            for (a, b) in alone.iter().zip(packed) {
+                // Sums in f32 in another order, through two layers and a denominator.
+                assert!((a - b).abs() < 2e-4 * largest.max(1.0), "{name}, {segment:?}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_between_packed_sequences_changes_neither_loss_nor_gradients() {
+    for (name, config) in variety() {
+        let model = trainable(&config, 1);
+        let of = |filler| {
+            let mut loss = model.loss(&packed(filler).0, options(0.0, false));
+            (loss.value.to_bits(), gradients(&model, &mut loss.gradients))
+        };
+        let (one, other) = (of(0), of(5));
+        assert_eq!(one.0, other.0, "{name}");
+        for (a, b) in one.1.iter().zip(&other.1) {
+            assert_eq!(bits(a), bits(b), "{name}");
+        }
     }
 }

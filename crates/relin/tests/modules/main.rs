@@ -5,6 +5,7 @@ mod causal_lm;
 mod classification;
 mod linear_attention;
 mod masked_lm;
+mod music;
 mod operators;
 mod presets;
 mod probe;

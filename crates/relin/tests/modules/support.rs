@@ -132,5 +132,5 @@ pub fn trainable(config: &ModelConfig, seed: u64) -> CausalLm {
 
 /// A batch of given tokens.
 pub fn batch(inputs: Vec<u32>, targets: Vec<u32>, [rows, length]: [usize; 2]) -> Batch {
-    Batch { inputs, targets, rows, length }
+    Batch { inputs, targets, rows, length, segments: None }
 }

@@ -216,5 +216,5 @@ fn random_batch(recipe: &Recipe, seed: u64) -> Batch {
         let rng = Rng::new(seed, stream);
         (0..(rows * length) as u64).map(|i| rng.below(i, vocab_size) as u32).collect()
     };
-    Batch { inputs: tokens(0), targets: tokens(1), rows, length }
+    Batch { inputs: tokens(0), targets: tokens(1), rows, length, segments: None }
 }

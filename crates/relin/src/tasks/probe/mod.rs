@@ -35,7 +35,7 @@ impl<M: TokenModel> Probe<M> {
     }
 
     fn batch_of(&self, stream: Rng, first: u64, rows: usize, length: usize) -> Batch {
-        let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), rows, length };
+        let mut batch = Batch { inputs: Vec::new(), targets: Vec::new(), rows, length, segments: None };
         for row in 0..rows as u64 {
             let rng = Rng::new(stream.word(first + row), TRAINING);
             let Sequence { inputs, targets } = sequence(&self.config, rng, length);
