@@ -228,7 +228,8 @@ fn entry(svg: &mut String, line: &Line, start: f64, base: f64) {
     );
 }
 
-pub(super) fn escape(text: &str) -> String {
+/// Text that XML and HTML take as text.
+pub fn escape(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {
