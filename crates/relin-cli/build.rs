@@ -1,8 +1,8 @@
 //! Which revision of the repository this binary is built from, for the records of studies.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::env;
 
 /// What a result may depend on, below the repository's root.
 const SOURCES: [&str; 5] = ["crates", "recipes", "studies", "Cargo.toml", "Cargo.lock"];

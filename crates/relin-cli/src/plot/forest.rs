@@ -59,7 +59,11 @@ impl Forest {
         for (at, (row, name)) in self.rows.iter().zip(&names).enumerate() {
             let y = TOP + (at as f64 + 0.5) * ROW;
             let (end, base) = (left - 8.0, y + 4.5);
-            put!(out, r#"<text class="ink" x="{end:.1}" y="{base:.1}" text-anchor="end">{}</text>"#, escape(name));
+            put!(
+                out,
+                r#"<text class="ink" x="{end:.1}" y="{base:.1}" text-anchor="end">{}</text>"#,
+                escape(name)
+            );
             difference(&mut out, row, &x, y);
         }
         let (middle, low) = ((left + WIDTH - RIGHT) / 2.0, bottom + BELOW - 14.0);
@@ -128,7 +132,9 @@ mod tests {
     #[test]
     fn intervals_that_know_nothing_do_not_hide_the_points() {
         let svg = drawn(vec![row(0.5, Some(1e6)), row(1.0, Some(0.1))]);
-        for x in svg.split("cx=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap()) {
+        for x in
+            svg.split("cx=\"").skip(1).map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap())
+        {
             assert!((60.0..WIDTH).contains(&x), "{x}");
         }
         assert!(svg.contains(">1<") || svg.contains(">1.0<"), "{svg}");

@@ -27,8 +27,11 @@ pub struct Matrix {
 impl Matrix {
     /// The drawing as an SVG document.
     pub fn svg(&self) -> String {
-        let wide = |names: &[String]| names.iter().map(|name| name.chars().count()).max().unwrap_or(1) as f64 * LETTER;
-        let texts: Vec<String> = self.cells.iter().flatten().flatten().map(|(_, text)| text.clone()).collect();
+        let wide = |names: &[String]| {
+            names.iter().map(|name| name.chars().count()).max().unwrap_or(1) as f64 * LETTER
+        };
+        let texts: Vec<String> =
+            self.cells.iter().flatten().flatten().map(|(_, text)| text.clone()).collect();
         let cell = (wide(&self.columns).max(wide(&texts)) + 14.0).max(NARROW);
         let left = 30.0 + wide(&self.rows);
         let width = (left + cell * self.columns.len() as f64 + 22.0).max(NARROWEST);
@@ -40,14 +43,22 @@ impl Matrix {
         for (at, (name, row)) in self.rows.iter().zip(&self.cells).enumerate() {
             let y = TOP + at as f64 * HEIGHT;
             let (end, base) = (left - 8.0, y + HEIGHT / 2.0 + 4.5);
-            put!(out, r#"<text class="ink" x="{end:.1}" y="{base:.1}" text-anchor="end">{}</text>"#, escape(name));
+            put!(
+                out,
+                r#"<text class="ink" x="{end:.1}" y="{base:.1}" text-anchor="end">{}</text>"#,
+                escape(name)
+            );
             for (column, value) in row.iter().enumerate() {
                 number(&mut out, value.as_ref(), (left + column as f64 * cell, y), cell);
             }
         }
         for (column, name) in self.columns.iter().enumerate() {
             let (x, y) = (left + (column as f64 + 0.5) * cell, bottom + 20.0);
-            put!(out, r#"<text class="ink" x="{x:.1}" y="{y:.1}" text-anchor="middle">{}</text>"#, escape(name));
+            put!(
+                out,
+                r#"<text class="ink" x="{x:.1}" y="{y:.1}" text-anchor="middle">{}</text>"#,
+                escape(name)
+            );
         }
         out.push_str("</svg>\n");
         out
@@ -64,7 +75,11 @@ fn number(out: &mut String, value: Option<&(f64, String)>, (x, y): (f64, f64), c
     let (width, height) = (cell - 1.0, HEIGHT - 1.0);
     put!(out, r#"<rect class="h{level}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#);
     let ink = if level.abs_diff(LEVELS) >= 5 { "page" } else { "ink" };
-    put!(out, r#"<text class="{ink}" x="{middle:.1}" y="{base:.1}" text-anchor="middle">{}</text>"#, escape(text));
+    put!(
+        out,
+        r#"<text class="{ink}" x="{middle:.1}" y="{base:.1}" text-anchor="middle">{}</text>"#,
+        escape(text)
+    );
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::ledger::{AtLength, Ledger, Measured, Row, Status};
 use super::plan::{Plan, Run, Work};
 use super::statistics::{Interval, Summary, holm, interval, ranks, summary};
 
-/// Below this probability, adjusted for the number of comparisons, a difference counts as found.
+/// Below this probability a difference counts as found: perhaps, by itself; surely, adjusted for all comparisons.
 const LEVEL: f64 = 0.05;
 
 /// What the results of a study say.
@@ -102,9 +102,13 @@ pub struct Comparison {
 /// What can be said of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Better than the baseline.
+    /// Better than the baseline, also when all comparisons are paid for.
     Better,
-    /// Worse.
+    /// Better by its own interval alone, as one row in twenty is by chance.
+    PerhapsBetter,
+    /// Worse by its own interval alone.
+    PerhapsWorse,
+    /// Worse, also when all comparisons are paid for.
     Worse,
     /// Not separated from it by these seeds.
     Undecided,
@@ -190,10 +194,11 @@ impl Results<'_> {
         let cells = self.plan.study.cells.iter().filter(made).map(|cell| self.cell(task, cell, score));
         let mut cells: Vec<CellResult> = cells.collect();
         self.compare(&mut cells, score);
-        let context = self.plan.runs.iter().find(|run| run.task == task.name).map_or(0, |run| match &run.work {
-            Work::Train { recipe, .. } => recipe.data.context,
-            Work::Bench { .. } => 0,
-        });
+        let context =
+            self.plan.runs.iter().find(|run| run.task == task.name).map_or(0, |run| match &run.work {
+                Work::Train { recipe, .. } => recipe.data.context,
+                Work::Bench { .. } => 0,
+            });
         let effects = self.effects(&cells, score);
         TaskResult { name: task.name.clone(), score, context, resolution: resolution(&cells), effects, cells }
     }
@@ -201,7 +206,8 @@ impl Results<'_> {
     /// Accuracy where runs have one.
     fn natural_score(&self, task: &str) -> ScoreKind {
         let of_task = self.plan.runs.iter().filter(|run| run.task == task);
-        let accurate = of_task.filter_map(|run| self.row(run)).any(|row| row.measured.valid_accuracy.is_some());
+        let accurate =
+            of_task.filter_map(|run| self.row(run)).any(|row| row.measured.valid_accuracy.is_some());
         if accurate { ScoreKind::Accuracy } else { ScoreKind::Loss }
     }
 
@@ -251,12 +257,16 @@ impl Results<'_> {
         for (axis_at, axis) in self.plan.study.axes.iter().enumerate() {
             let Some(base) = baseline.0[axis_at] else { continue };
             for (value_at, value) in axis.values.iter().enumerate().filter(|(at, _)| *at != base) {
-                let pairs: Vec<_> = cells.iter().filter(|cell| cell.cell.0[axis_at] == value_at).filter_map(|own| {
-                    let mut other = own.cell.clone();
-                    other.0[axis_at] = base;
-                    let other = cells.iter().find(|cell| cell.cell == other)?;
-                    Some(paired(&own.scores, &other.scores).collect::<Vec<_>>())
-                }).collect();
+                let pairs: Vec<_> = cells
+                    .iter()
+                    .filter(|cell| cell.cell.0[axis_at] == value_at)
+                    .filter_map(|own| {
+                        let mut other = own.cell.clone();
+                        other.0[axis_at] = base;
+                        let other = cells.iter().find(|cell| cell.cell == other)?;
+                        Some(paired(&own.scores, &other.scores).collect::<Vec<_>>())
+                    })
+                    .collect();
                 let (differences, pairs) = balanced(&pairs);
                 if let (Some(difference), true) = (interval(&differences), pairs >= 2) {
                     let (value, with) = (value.name.clone(), axis.values[base].name.clone());
@@ -294,7 +304,10 @@ impl Results<'_> {
         let mut warnings = Vec::new();
         if analysis.missing > 0 {
             let all = self.plan.runs.len();
-            warnings.push(format!("{} of {all} runs have no result yet; all below is preliminary", analysis.missing));
+            warnings.push(format!(
+                "{} of {all} runs have no result yet; all below is preliminary",
+                analysis.missing
+            ));
         }
         let seeds = self.plan.study.seeds.len();
         match seeds {
@@ -309,15 +322,18 @@ impl Results<'_> {
         warnings.extend(self.undecided(analysis));
         let failed = analysis.failures.iter().filter(|failure| failure.how != "no score").count();
         if failed > 0 {
-            warnings.push(format!("{failed} runs failed and are in no mean; they are listed with their reasons"));
+            warnings
+                .push(format!("{failed} runs failed and are in no mean; they are listed with their reasons"));
         }
         warnings.extend(self.mixed());
         warnings
     }
 
     fn undecided(&self, analysis: &Analysis) -> Option<String> {
-        let comparisons = || analysis.tasks.iter().flat_map(|task| &task.cells).filter_map(|cell| cell.comparison.as_ref());
-        let open = comparisons().filter(|c| matches!(c.answer, Answer::Undecided | Answer::TooFewSeeds)).count();
+        let comparisons =
+            || analysis.tasks.iter().flat_map(|task| &task.cells).filter_map(|cell| cell.comparison.as_ref());
+        let open =
+            comparisons().filter(|c| matches!(c.answer, Answer::Undecided | Answer::TooFewSeeds)).count();
         let all = comparisons().count();
         (open > 0).then(|| {
             format!(
@@ -338,7 +354,9 @@ impl Results<'_> {
             warnings.push(format!("results of several revisions of relin: {}", all.join(", ")));
         }
         if threads.len() > 1 {
-            warnings.push(format!("runs with different numbers of threads ({threads:?}): sums are rounded differently"));
+            warnings.push(format!(
+                "runs with different numbers of threads ({threads:?}): sums are rounded differently"
+            ));
         }
         warnings
     }
@@ -354,11 +372,24 @@ fn answered(differences: Vec<Interval>, score: ScoreKind) -> Vec<Comparison> {
             ScoreKind::Loss => difference.mean < 0.0,
             ScoreKind::Accuracy => difference.mean > 0.0,
         };
-        let answer = match adjusted {
-            None => Answer::TooFewSeeds,
-            Some(p) if p >= LEVEL => Answer::Undecided,
-            Some(_) if better => Answer::Better,
-            Some(_) => Answer::Worse,
+        let sure = adjusted.is_some_and(|p| p < LEVEL);
+        let answer = match (difference.p, better) {
+            (None, _) => Answer::TooFewSeeds,
+            (Some(p), _) if p >= LEVEL => Answer::Undecided,
+            (_, true) => {
+                if sure {
+                    Answer::Better
+                } else {
+                    Answer::PerhapsBetter
+                }
+            }
+            (_, false) => {
+                if sure {
+                    Answer::Worse
+                } else {
+                    Answer::PerhapsWorse
+                }
+            }
         };
         Comparison { with: String::new(), difference, adjusted, answer }
     };
@@ -426,8 +457,11 @@ fn rank_table(tasks: &[TaskResult]) -> Option<RankTable> {
         let mean = task.cells.iter().find(|own| own.cell == *cell)?.summary?.mean;
         Some(if task.score == ScoreKind::Accuracy { -mean } else { mean })
     };
-    let everywhere: Vec<&CellResult> =
-        first.cells.iter().filter(|cell| tasks.iter().all(|task| score(task, &cell.cell).is_some())).collect();
+    let everywhere: Vec<&CellResult> = first
+        .cells
+        .iter()
+        .filter(|cell| tasks.iter().all(|task| score(task, &cell.cell).is_some()))
+        .collect();
     if everywhere.len() < 2 {
         return None;
     }
@@ -524,7 +558,11 @@ mod tests {
         };
         match run.task.as_str() {
             "text" => Measured { valid_loss: Some(noise + own), ..Measured::default() },
-            _ => Measured { valid_loss: Some(1.0), valid_accuracy: Some(0.5 - 0.01 * own), ..Measured::default() },
+            _ => Measured {
+                valid_loss: Some(1.0),
+                valid_accuracy: Some(0.5 - 0.01 * own),
+                ..Measured::default()
+            },
         }
     }
 
@@ -545,7 +583,11 @@ mod tests {
         let cell = &text.cells[2];
         assert!(cell.summary.unwrap().deviation.unwrap() > 1.0);
         assert!((cell.comparison.as_ref().unwrap().difference.mean + 0.499).abs() < 1e-9);
-        assert!(analysis.warnings.iter().any(|w| w.contains("4 of 8 differences")), "{:?}", analysis.warnings);
+        assert!(
+            analysis.warnings.iter().any(|w| w.contains("4 of 8 differences")),
+            "{:?}",
+            analysis.warnings
+        );
     }
 
     #[test]
@@ -553,7 +595,10 @@ mod tests {
         let plan = plan();
         let analysis = Analysis::new(&plan, &ledger(&plan, |run| Some(Ok(score(run)))));
         let effects = &analysis.tasks[0].effects;
-        assert_eq!(effects.iter().map(|e| (e.value.as_str(), e.pairs)).collect::<Vec<_>>(), [("y", 2), ("z", 2)]);
+        assert_eq!(
+            effects.iter().map(|e| (e.value.as_str(), e.pairs)).collect::<Vec<_>>(),
+            [("y", 2), ("z", 2)]
+        );
         assert_eq!(effects[0].comparison.answer, Answer::Better);
         assert_eq!(effects[1].comparison.answer, Answer::Undecided);
     }
@@ -572,18 +617,25 @@ mod tests {
     #[test]
     fn what_failed_is_listed_and_in_no_mean() {
         let plan = plan();
-        let analysis = Analysis::new(&plan, &ledger(&plan, |run| match (run.cell.0[0], run.seed) {
-            (1, 0) => Some(Err(Status::Diverged)),
-            (2, 2) => None,
-            _ => Some(Ok(score(run))),
-        }));
+        let analysis = Analysis::new(
+            &plan,
+            &ledger(&plan, |run| match (run.cell.0[0], run.seed) {
+                (1, 0) => Some(Err(Status::Diverged)),
+                (2, 2) => None,
+                _ => Some(Ok(score(run))),
+            }),
+        );
         let cell = analysis.tasks[0].cells.iter().find(|cell| cell.name == "y · 1").unwrap();
         assert_eq!((cell.failed, cell.scores.len()), (1, 2));
         assert_eq!(cell.comparison.as_ref().unwrap().difference.n, 2);
         assert_eq!(analysis.failures.len(), 4);
         assert!(analysis.failures[0].how == "diverged" && analysis.failures[0].reason == "because");
         assert_eq!(analysis.missing, 4);
-        assert!(analysis.warnings.iter().any(|w| w.contains("4 of 36 runs have no result")), "{:?}", analysis.warnings);
+        assert!(
+            analysis.warnings.iter().any(|w| w.contains("4 of 36 runs have no result")),
+            "{:?}",
+            analysis.warnings
+        );
     }
 
     #[test]

@@ -43,9 +43,9 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::StudyError;
 use super::builtin::{BUILTIN_STUDIES, builtin};
 use super::settings::{overlap, settings};
-use super::StudyError;
 use crate::nearest::nearest;
 use crate::recipe::Override;
 
@@ -396,7 +396,9 @@ impl Reader<'_> {
     }
 
     fn check_seeds(&self, seeds: &[u64]) -> Result<(), StudyError> {
-        let wrong = |found: String| Err(self.wrong("seeds", format!("expected different seeds, at least one, found {found}")));
+        let wrong = |found: String| {
+            Err(self.wrong("seeds", format!("expected different seeds, at least one, found {found}")))
+        };
         match seeds {
             [] => wrong("none".into()),
             _ => match seeds.iter().enumerate().find(|(at, seed)| seeds[..*at].contains(seed)) {
@@ -431,7 +433,9 @@ impl Reader<'_> {
                 return Err(self.wrong(field(), format!("two values are called `{}`", value.name)));
             }
             if value.settings.iter().any(|set| overlap(&set.path, "train.seed")) {
-                return Err(self.wrong(field(), "it sets `train.seed`, which `seeds` sets: pairs of runs share it"));
+                return Err(
+                    self.wrong(field(), "it sets `train.seed`, which `seeds` sets: pairs of runs share it")
+                );
             }
         }
         let keys = |axis: &Axis| -> Vec<String> {
@@ -459,14 +463,23 @@ impl Reader<'_> {
         measure: &Measure,
         benches: &[Bench],
     ) -> Result<Vec<StudyTask>, StudyError> {
-        let kinds = usize::from(base.is_some()) + usize::from(!documents.is_empty()) + usize::from(!benches.is_empty());
+        let kinds = usize::from(base.is_some())
+            + usize::from(!documents.is_empty())
+            + usize::from(!benches.is_empty());
         if kinds != 1 {
             return Err(self.wrong("base", "a study has either a `base`, or `[[task]]`s, or `[[bench]]`es"));
         }
         if let Some(base) = base {
             let (lengths, score) = (measure.lengths.clone(), measure.score);
             let (name, base) = (base.clone(), self.base(base));
-            return Ok(vec![StudyTask { name, base, settings: Vec::new(), lengths, score, rename: Vec::new() }]);
+            return Ok(vec![StudyTask {
+                name,
+                base,
+                settings: Vec::new(),
+                lengths,
+                score,
+                rename: Vec::new(),
+            }]);
         }
         let task = |task: TaskDocument| StudyTask {
             base: self.base(&task.base),
@@ -477,7 +490,8 @@ impl Reader<'_> {
             name: task.name,
         };
         let tasks: Vec<StudyTask> = documents.into_iter().map(task).collect();
-        let twice = tasks.iter().enumerate().find(|(at, task)| tasks[..*at].iter().any(|o| o.name == task.name));
+        let twice =
+            tasks.iter().enumerate().find(|(at, task)| tasks[..*at].iter().any(|o| o.name == task.name));
         match twice {
             Some((_, task)) => Err(self.wrong("task", format!("two are called `{}`", task.name))),
             None => Ok(tasks),
@@ -541,12 +555,14 @@ impl Reader<'_> {
             (Value::Table(names), _) => {
                 for (axis, name) in names {
                     let (at, axis) = self.axis("baseline", axes, axis)?;
-                    let name = name.as_str().ok_or_else(|| self.wrong("baseline", "expected names of values"))?;
+                    let name =
+                        name.as_str().ok_or_else(|| self.wrong("baseline", "expected names of values"))?;
                     fixed[at] = Some(self.index("baseline", axis, name)?);
                 }
             }
             _ => {
-                let expected = "expected a table such as { axis = \"value\" }, or, with a single axis, a value's name";
+                let expected =
+                    "expected a table such as { axis = \"value\" }, or, with a single axis, a value's name";
                 return Err(self.wrong("baseline", expected));
             }
         }
@@ -558,7 +574,8 @@ impl Reader<'_> {
         let mut cells = Vec::new();
         for names in listed {
             if names.len() != axes.len() {
-                let problem = format!("[{}] has {} names for {} axes", names.join(", "), names.len(), axes.len());
+                let problem =
+                    format!("[{}] has {} names for {} axes", names.join(", "), names.len(), axes.len());
                 return Err(self.wrong("cells", problem));
             }
             let values = axes.iter().zip(&names).map(|(axis, name)| self.index("cells", axis, name));
@@ -659,7 +676,10 @@ mod tests {
         refused(&TWO_AXES.replace("seeds = [0, 1]", "seeds = []"), &["seeds", "none"]);
         refused(&TWO_AXES.replace("seeds = [0, 1]", "seeds = [1, 1]"), &["1 twice"]);
         refused(&TWO_AXES.replace("\"train.beta1\" = 0.8", "\"train.seed\" = 8"), &["train.seed"]);
-        refused(&TWO_AXES.replace("baseline = { a = \"x\" }", "baseline = { a = \"z\" }"), &["`z`", "did you mean `x`"]);
+        refused(
+            &TWO_AXES.replace("baseline = { a = \"x\" }", "baseline = { a = \"z\" }"),
+            &["`z`", "did you mean `x`"],
+        );
         refused(&TWO_AXES.replace("baseline = { a = \"x\" }", "baseline = \"x\""), &["baseline"]);
         refused(&TWO_AXES.replace("a = \"y\", b", "c = \"y\", b"), &["no axis `c`"]);
         refused(&TWO_AXES.replace("base = \"quickstart\"", ""), &["[[task]]"]);

@@ -49,9 +49,7 @@ pub enum StudyError {
         problem: String,
     },
     /// Two axes that decide the same thing.
-    #[error(
-        "{name}: axes `{first}` and `{second}` both set `{key}`; each key belongs to one axis"
-    )]
+    #[error("{name}: axes `{first}` and `{second}` both set `{key}`; each key belongs to one axis")]
     SharedKey {
         /// Name of the text.
         name: String,

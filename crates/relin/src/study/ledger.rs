@@ -221,7 +221,8 @@ fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Row, StudyError> {
     if found != FORMAT {
         return Err(StudyError::OtherFormat { path: path.into(), line, found, known: FORMAT });
     }
-    let rest = text.strip_prefix("{\"checksum\":\"").and_then(|rest| rest.split_once("\",")).ok_or_else(not_ours)?;
+    let rest =
+        text.strip_prefix("{\"checksum\":\"").and_then(|rest| rest.split_once("\",")).ok_or_else(not_ours)?;
     if checksum(rest.1.as_bytes()) != rest.0 {
         return Err(damaged("its checksum does not match".into()));
     }
@@ -292,7 +293,9 @@ mod tests {
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ["a", "b", "c"].into_iter().for_each(|run| ledger.append(row(run)).unwrap());
         let text = fs::read_to_string(&path).unwrap();
-        for (from, to) in [("\"seed\":1", "\"seed\":2"), ("0.30000000000000004", "0.3"), ("\"run\":\"b\"", "\"run\":\"d\"")] {
+        for (from, to) in
+            [("\"seed\":1", "\"seed\":2"), ("0.30000000000000004", "0.3"), ("\"run\":\"b\"", "\"run\":\"d\"")]
+        {
             let at = text.match_indices('\n').next().unwrap().0 + 1;
             let edited = format!("{}{}", &text[..at], text[at..].replacen(from, to, 1));
             assert_ne!(edited, text);

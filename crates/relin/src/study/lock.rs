@@ -51,7 +51,8 @@ impl Lock {
             }
         }
         let pid = std::process::id().to_string();
-        let written = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(pid.as_bytes()));
+        let written =
+            file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(pid.as_bytes()));
         written.map_err(unusable)?;
         Ok(Self { _file: file })
     }

@@ -18,7 +18,7 @@ pub mod statistics;
 mod trial;
 
 pub use analysis::{
-    Analysis, Answer, AxisEffect, AtContext, CellResult, Comparison, Failure, RankTable, TaskResult,
+    Analysis, Answer, AtContext, AxisEffect, CellResult, Comparison, Failure, RankTable, TaskResult,
 };
 pub use builtin::{BUILTIN_STUDIES, BuiltinStudy};
 pub use definition::{Axis, AxisValue, Baseline, Bench, Cell, Exclusion, SMALL, ScoreKind, Study, StudyTask};

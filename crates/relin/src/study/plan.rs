@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use super::StudyError;
 use super::definition::{Axis, Cell, Study, StudyTask};
 use super::settings::{moved, overlap, with_seed};
-use super::StudyError;
 use crate::recipe::{Override, Recipe, RecipeError, Task};
 
 /// All runs of a study.
@@ -150,7 +150,8 @@ impl Planner<'_> {
     }
 
     fn benches(&self) -> Vec<Run> {
-        let repeated = self.study.seeds.iter().flat_map(|seed| self.study.benches.iter().map(move |b| (*seed, b)));
+        let repeated =
+            self.study.seeds.iter().flat_map(|seed| self.study.benches.iter().map(move |b| (*seed, b)));
         let run = |(seed, bench): (u64, &super::Bench)| Run {
             seconds: None,
             command: format!("relin bench {} --seed {seed}", bench.run),
@@ -320,7 +321,8 @@ mod tests {
             let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {source}")
         };
-        let unknown = said(&STUDY.replace("\"model.position.basis\" = \"dct\"", "\"model.position.basis\" = \"dcd\""));
+        let unknown =
+            said(&STUDY.replace("\"model.position.basis\" = \"dct\"", "\"model.position.basis\" = \"dcd\""));
         for word in ["axis `basis`", "value `dct`", "model.position.basis", "did you mean `dct`"] {
             assert!(unknown.contains(word), "{unknown}");
         }
@@ -336,7 +338,8 @@ mod tests {
         let said = |set: &str| plan(STUDY, &[set]).unwrap_err().to_string();
         assert!(said("model.position=rope").contains("axis `basis` sets it"));
         assert!(said("train.seed=3").contains("--seeds"));
-        let lengths = STUDY.replace("quickstart", "listops").replace("[set]", "[measure]\nlengths = [8]\n[set]");
+        let lengths =
+            STUDY.replace("quickstart", "listops").replace("[set]", "[measure]\nlengths = [8]\n[set]");
         assert!(plan(&lengths, &[]).unwrap_err().to_string().contains("lengths"));
     }
 
@@ -364,7 +367,10 @@ mod tests {
             for size in [SMALL, "paper"] {
                 let plan = Study::find(name, size).and_then(|study| Plan::new(study, &[]));
                 let plan = plan.unwrap_or_else(|e| {
-                    panic!("{name}, {size}: {e}: {:?}", std::error::Error::source(&e).map(ToString::to_string))
+                    panic!(
+                        "{name}, {size}: {e}: {:?}",
+                        std::error::Error::source(&e).map(ToString::to_string)
+                    )
                 });
                 assert!(plan.runs.len() >= 3 && plan.study.seeds.len() >= 3, "{name}, {size}");
                 let mut ids: Vec<&str> = plan.runs.iter().map(|run| run.id.as_str()).collect();

@@ -303,7 +303,13 @@ mod tests {
         study.run(&plan, &again, &options(true), &mut counts).unwrap();
         assert_eq!(*again.1.lock().unwrap(), [bad]);
         assert!(study.missing(&plan, true).is_empty());
-        assert!(study.ledger().rows().iter().all(|row| row.recipe.is_some() && row.command.contains("relin train copy")));
+        assert!(
+            study
+                .ledger()
+                .rows()
+                .iter()
+                .all(|row| row.recipe.is_some() && row.command.contains("relin train copy"))
+        );
     }
 
     #[test]
@@ -311,7 +317,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan();
         let last = plan.runs[3].id.clone();
-        let launcher = told(|run| if run.id == last { Err("no data".into()) } else { result(Status::Finished) });
+        let launcher =
+            told(|run| if run.id == last { Err("no data".into()) } else { result(Status::Finished) });
         let mut study = StudyFolder::open(folder.path()).unwrap();
         let options = Options { jobs: 1, ..options(false) };
         let error = study.run(&plan, &launcher, &options, &mut Counts::default()).unwrap_err().to_string();
@@ -332,7 +339,9 @@ mod tests {
     fn more_lengths_take_a_finished_run_up_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut study = StudyFolder::open(folder.path()).unwrap();
-        study.run(&plan(), &told(|_| result(Status::Finished)), &options(false), &mut Counts::default()).unwrap();
+        study
+            .run(&plan(), &told(|_| result(Status::Finished)), &options(false), &mut Counts::default())
+            .unwrap();
         let longer = format!("{STUDY}[measure]\nlengths = [64]\n");
         let longer = Plan::new(Study::parse("s.toml", &longer, SMALL, None).unwrap(), &[]).unwrap();
         assert_eq!(study.missing(&longer, false).len(), 4);

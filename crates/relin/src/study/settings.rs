@@ -85,7 +85,9 @@ mod tests {
 
     #[test]
     fn seeds_find_their_places_at_any_depth() {
-        let sets = settings(&toml::from_str("model.position = { type = \"a\", inner = { seed = \"{seed}\" } }").unwrap());
+        let sets = settings(
+            &toml::from_str("model.position = { type = \"a\", inner = { seed = \"{seed}\" } }").unwrap(),
+        );
         let seeded = with_seed(&sets, 7);
         assert_eq!(seeded[0].value["inner"]["seed"].as_integer(), Some(7));
     }
@@ -98,9 +100,8 @@ mod tests {
 
     #[test]
     fn settings_move_by_whole_words() {
-        let sets = settings(
-            &toml::from_str("\"model.position.basis\" = 1\n\"model.position_stage\" = 2").unwrap(),
-        );
+        let sets =
+            settings(&toml::from_str("\"model.position.basis\" = 1\n\"model.position_stage\" = 2").unwrap());
         let paths: Vec<String> =
             moved(&sets, "model.position", "model.position.inner").into_iter().map(|set| set.path).collect();
         assert_eq!(paths, ["model.position.inner.basis", "model.position_stage"]);

@@ -52,7 +52,8 @@ struct Cost {
 
 pub fn dry_run(plan: &Plan, out: &Path, options: &Options, output: &Output) -> Result<(), Failure> {
     let ledger = Ledger::open(out)?;
-    let there = |run: &&Run| ledger.row(&run.id).is_none_or(|row| options.retry && row.status != Status::Finished);
+    let there =
+        |run: &&Run| ledger.row(&run.id).is_none_or(|row| options.retry && row.status != Status::Finished);
     let missing: Vec<&Run> = plan.runs.iter().filter(there).collect();
     describe(plan, &missing, out, output);
     let estimated_seconds = estimate(plan, &missing, options, output)?;
@@ -96,7 +97,12 @@ fn describe(plan: &Plan, missing: &[&Run], out: &Path, output: &Output) {
     for excluded in &plan.excluded {
         output.note(format!("  left out: {} ({})", excluded.cell, excluded.because));
     }
-    output.result(format!("{} runs, {} of them to make, in {}", plan.runs.len(), missing.len(), out.display()));
+    output.result(format!(
+        "{} runs, {} of them to make, in {}",
+        plan.runs.len(),
+        missing.len(),
+        out.display()
+    ));
 }
 
 /// Seconds that the missing runs take.
@@ -126,7 +132,9 @@ fn estimate(
         match measure(&children, recipe, &folder.0.join(at.to_string())) {
             Ok(cost) => {
                 let rate = format!("{:.1} ms a micro-batch", 1e3 * cost.step);
-                let evaluation = cost.evaluation.map_or("an evaluation not reached".into(), |s| format!("{s:.1} s an evaluation"));
+                let evaluation = cost
+                    .evaluation
+                    .map_or("an evaluation not reached".into(), |s| format!("{s:.1} s an evaluation"));
                 output.note(format!("  tried {}: {rate}, {evaluation}", plan.run_name(run)));
                 costs.push((&run.task, cost));
             }
@@ -137,7 +145,8 @@ fn estimate(
         }
     }
     let of = |(run, recipe, lengths): &(&Run, &Recipe, usize)| {
-        let own: Vec<Cost> = costs.iter().filter(|(task, _)| *task == run.task).map(|(_, cost)| *cost).collect();
+        let own: Vec<Cost> =
+            costs.iter().filter(|(task, _)| *task == run.task).map(|(_, cost)| *cost).collect();
         let alike = if own.is_empty() { costs.iter().map(|(_, cost)| *cost).collect() } else { own };
         seconds(recipe, *lengths, &mean(&alike), plan.study.seconds)
     };
@@ -192,8 +201,11 @@ fn measure(children: &Children, recipe: &Recipe, folder: &Path) -> Result<Cost, 
     let log = folder.join("log.txt");
     let file = std::fs::File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
     let began = Instant::now();
-    let mut child =
-        command.stdin(Stdio::piped()).stderr(file).spawn().map_err(|e| format!("cannot start a process: {e}"))?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(file)
+        .spawn()
+        .map_err(|e| format!("cannot start a process: {e}"))?;
     let (sender, events) = mpsc::channel();
     let out = child.stdout.take().map(BufReader::new);
     std::thread::spawn(move || {

@@ -121,7 +121,10 @@ fn attend(mut command: Command, folder: &Path, mut hear: impl FnMut(&str)) -> Re
     let (sender, lines) = std::sync::mpsc::channel();
     let out = child.stdout.take().map(BufReader::new);
     let reader = std::thread::spawn(move || {
-        out.into_iter().flat_map(BufRead::lines).map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        out.into_iter()
+            .flat_map(BufRead::lines)
+            .map_while(Result::ok)
+            .for_each(|line| drop(sender.send(line)));
     });
     loop {
         match lines.recv_timeout(PULSE) {

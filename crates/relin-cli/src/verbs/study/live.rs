@@ -83,7 +83,9 @@ impl Audience for Live<'_> {
             Work::Bench { .. } => 1,
         };
         if let Some(bars) = &mut self.bars {
-            let own = bars.all.insert_before(&bars.study, bar("  {prefix:40!} {bar:20.green/dim} {pos}/{len}  {msg}"));
+            let own = bars
+                .all
+                .insert_before(&bars.study, bar("  {prefix:40!} {bar:20.green/dim} {pos}/{len}  {msg}"));
             own.set_prefix(self.plan.run_name(run));
             own.set_length(steps as u64);
             bars.runs.insert(run.id.clone(), own);

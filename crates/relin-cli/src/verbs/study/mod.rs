@@ -123,7 +123,11 @@ fn check_bench(study: &Study, bench: &Bench) -> Result<(), StudyError> {
     Cli::try_parse_from(words).map(drop).map_err(|error| {
         let said = error.to_string();
         let problem = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        StudyError::Contradiction { name: study.place.clone(), field: format!("bench `{}`", bench.name), problem }
+        StudyError::Contradiction {
+            name: study.place.clone(),
+            field: format!("bench `{}`", bench.name),
+            problem,
+        }
     })
 }
 

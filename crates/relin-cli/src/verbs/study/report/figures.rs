@@ -23,13 +23,21 @@ pub fn of_task(at: usize, task: &TaskResult, plan: &Plan) -> Vec<Figure> {
     add(
         "differences",
         differences(task),
-        "Differences from the baseline: large dots are means over the seeds, small ones single seeds, lines 95 % intervals (cut where they reach beyond the page). Green is better, orange worse, after Holm's correction; blue is not separated.",
+        "Differences from the baseline: large dots are means over the seeds, small ones single seeds, lines 95 % intervals (cut where they reach beyond the page). Green is better and orange worse by its own interval, as one row in twenty is by chance; blue is not separated.",
     );
     for (number, (svg, caption)) in heat_maps(task, plan).into_iter().enumerate() {
         add(&format!("grid-{}", number + 1), Some(svg), &caption);
     }
-    add("curves", curves(task), "Score over the updates, means over the seeds. Named are the baseline and the best and worst cells; all others are drawn pale.");
-    add("contexts", contexts(task), "Score over the context, means over the seeds; logarithmic axis. Named as above.");
+    add(
+        "curves",
+        curves(task),
+        "Score over the updates, means over the seeds. Named are the baseline and the best and worst cells; all others are drawn pale.",
+    );
+    add(
+        "contexts",
+        contexts(task),
+        "Score over the context, means over the seeds; logarithmic axis. Named as above.",
+    );
     figures
 }
 
@@ -48,8 +56,8 @@ fn differences(task: &TaskResult) -> Option<String> {
             base.scores.iter().find(|(other, _)| other == seed).map(|(_, base)| value - base)
         };
         let colour = match comparison.answer {
-            Answer::Better => COLOURS[1],
-            Answer::Worse => COLOURS[2],
+            Answer::Better | Answer::PerhapsBetter => COLOURS[1],
+            Answer::Worse | Answer::PerhapsWorse => COLOURS[2],
             Answer::Undecided | Answer::TooFewSeeds => COLOURS[0],
         };
         Some(Difference {
@@ -81,7 +89,8 @@ fn heat_maps(task: &TaskResult, plan: &Plan) -> Vec<(String, String)> {
     slices.sort();
     slices.dedup();
     let middle = middle(task);
-    let limit = task.cells.iter().filter_map(|cell| Some((cell.summary?.mean - middle).abs())).fold(0.0, f64::max);
+    let limit =
+        task.cells.iter().filter_map(|cell| Some((cell.summary?.mean - middle).abs())).fold(0.0, f64::max);
     let better = if task.score == ScoreKind::Loss { 1.0 } else { -1.0 };
     let map = |slice: Vec<usize>| {
         let value = |row: usize, column: usize| {
@@ -91,8 +100,11 @@ fn heat_maps(task: &TaskResult, plan: &Plan) -> Vec<(String, String)> {
             Some((share, format!("{mean:.4}")))
         };
         let names = |axis: &relin::study::Axis| axis.values.iter().map(|value| value.name.clone()).collect();
-        let of_slice: Vec<String> =
-            others.iter().zip(&slice).map(|(axis, at)| format!("{}: {}", axis.name, axis.values[*at].name)).collect();
+        let of_slice: Vec<String> = others
+            .iter()
+            .zip(&slice)
+            .map(|(axis, at)| format!("{}: {}", axis.name, axis.values[*at].name))
+            .collect();
         let matrix = Matrix {
             title: format!("{} × {}", rows.name, columns.name),
             subtitle: match of_slice.is_empty() {
@@ -101,7 +113,9 @@ fn heat_maps(task: &TaskResult, plan: &Plan) -> Vec<(String, String)> {
             },
             rows: names(rows),
             columns: names(columns),
-            cells: (0..rows.values.len()).map(|row| (0..columns.values.len()).map(|column| value(row, column)).collect()).collect(),
+            cells: (0..rows.values.len())
+                .map(|row| (0..columns.values.len()).map(|column| value(row, column)).collect())
+                .collect(),
         };
         (matrix.svg(), "Mean scores; blue is better and orange worse than the median cell of the task. Colours say nothing of noise: see the differences.".to_owned())
     };
@@ -117,7 +131,8 @@ fn middle(task: &TaskResult) -> f64 {
 
 /// The cells that are named: baselines first, then the best and the worst.
 fn named(task: &TaskResult) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..task.cells.len()).filter(|&at| task.cells[at].summary.is_some()).collect();
+    let mut order: Vec<usize> =
+        (0..task.cells.len()).filter(|&at| task.cells[at].summary.is_some()).collect();
     if order.len() <= NAMED {
         return order;
     }
@@ -139,7 +154,12 @@ fn named(task: &TaskResult) -> Vec<usize> {
 }
 
 /// All cells as lines, the named ones on top.
-fn lines(task: &TaskResult, mut chart: Chart, points: impl Fn(&CellResult) -> Vec<(f64, f64)>, style: Style) -> Option<String> {
+fn lines(
+    task: &TaskResult,
+    mut chart: Chart,
+    points: impl Fn(&CellResult) -> Vec<(f64, f64)>,
+    style: Style,
+) -> Option<String> {
     let named = named(task);
     if task.cells.iter().all(|cell| points(cell).len() < 2) {
         return None;
@@ -155,9 +175,8 @@ fn lines(task: &TaskResult, mut chart: Chart, points: impl Fn(&CellResult) -> Ve
 
 fn curves(task: &TaskResult) -> Option<String> {
     let chart = Chart::new(format!("{}: learning curves", task.name), "update", score_name(task));
-    let points = |cell: &CellResult| {
-        cell.curve.iter().map(|(step, summary)| (*step as f64, summary.mean)).collect()
-    };
+    let points =
+        |cell: &CellResult| cell.curve.iter().map(|(step, summary)| (*step as f64, summary.mean)).collect();
     lines(task, chart, points, Style::Dots)
 }
 
@@ -168,8 +187,7 @@ fn contexts(task: &TaskResult) -> Option<String> {
     lengths.dedup();
     let title = format!("{}: score over the context, trained at T = {}", task.name, task.context);
     let chart = Chart::new(title, "context T (tokens)", score_name(task)).log_x().x_ticks(lengths);
-    let points = |cell: &CellResult| {
-        cell.contexts.iter().map(|at| (at.length as f64, at.summary.mean)).collect()
-    };
+    let points =
+        |cell: &CellResult| cell.contexts.iter().map(|at| (at.length as f64, at.summary.mean)).collect();
     lines(task, chart, points, Style::Dots)
 }

@@ -23,8 +23,18 @@ pub fn render(document: &Document) -> String {
     // Nothing may be asked for from anywhere: the icon, too, is here.
     put!(out, "<link rel=\"icon\" href=\"data:,\">");
     put!(out, "<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>", escape(&study.title));
-    put!(out, "<header>\n<h1>{}</h1>\n<p class=\"question\">{}</p>", escape(&study.title), escape(&study.question));
-    put!(out, "<p class=\"made\">Size {}; {}.</p>\n</header>", escape(&study.size), escape(&document.made_by));
+    put!(
+        out,
+        "<header>\n<h1>{}</h1>\n<p class=\"question\">{}</p>",
+        escape(&study.title),
+        escape(&study.question)
+    );
+    put!(
+        out,
+        "<p class=\"made\">Size {}; {}.</p>\n</header>",
+        escape(&study.size),
+        escape(&document.made_by)
+    );
     put!(out, "<main>");
     warnings(&mut out, &document.analysis.warnings);
     contents(&mut out, &document.sections);
@@ -32,7 +42,10 @@ pub fn render(document: &Document) -> String {
         section(&mut out, at, part, &document.command);
     }
     put!(out, "<section aria-labelledby=\"again\">\n<h2 id=\"again\">Again</h2>");
-    put!(out, "<p>This page is made from <code>results.jsonl</code> beside it, in which every run has its complete recipe and its own command, by</p>");
+    put!(
+        out,
+        "<p>This page is made from <code>results.jsonl</code> beside it, in which every run has its complete recipe and its own command, by</p>"
+    );
     put!(out, "<pre tabindex=\"0\"><code>{}</code></pre>\n</section>", escape(&document.command));
     put!(out, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>");
     out
@@ -42,7 +55,10 @@ fn warnings(out: &mut String, warnings: &[String]) {
     if warnings.is_empty() {
         return;
     }
-    put!(out, "<section class=\"notes\" aria-labelledby=\"first\">\n<h2 id=\"first\">Before you read on</h2>\n<ul>");
+    put!(
+        out,
+        "<section class=\"notes\" aria-labelledby=\"first\">\n<h2 id=\"first\">Before you read on</h2>\n<ul>"
+    );
     for warning in warnings {
         put!(out, "<li>{}.</li>", escape(warning));
     }
@@ -61,7 +77,11 @@ fn contents(out: &mut String, sections: &[Section]) {
 }
 
 fn section(out: &mut String, at: usize, section: &Section, command: &str) {
-    put!(out, "<section aria-labelledby=\"part-{at}\">\n<h2 id=\"part-{at}\">{}</h2>", escape(&section.title));
+    put!(
+        out,
+        "<section aria-labelledby=\"part-{at}\">\n<h2 id=\"part-{at}\">{}</h2>",
+        escape(&section.title)
+    );
     for words in section.words.iter().filter(|words| !words.is_empty()) {
         put!(out, "<p>{}</p>", escape(words));
     }
@@ -73,7 +93,10 @@ fn section(out: &mut String, at: usize, section: &Section, command: &str) {
 /// The columns' names are buttons that sort; what is wider than a screen scrolls by itself.
 fn table(out: &mut String, table: &Table) {
     let caption = escape(&table.caption);
-    put!(out, "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\">\n<table class=\"sortable\">");
+    put!(
+        out,
+        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{caption}\">\n<table class=\"sortable\">"
+    );
     put!(out, "<caption>{caption}</caption>\n<thead><tr>");
     for column in &table.columns {
         let class = if column.numeric { " class=\"number\"" } else { "" };
@@ -100,7 +123,11 @@ fn entry(out: &mut String, entry: &Entry, numeric: bool) {
 fn figure(out: &mut String, figure: &Figure, command: &str) {
     let svg = figure.svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1);
     let caption = escape(&figure.caption);
-    put!(out, "<figure>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Figure {}\">\n{svg}</div>", escape(&figure.name));
+    put!(
+        out,
+        "<figure>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Figure {}\">\n{svg}</div>",
+        escape(&figure.name)
+    );
     put!(
         out,
         "<figcaption>{caption} <details><summary>Command</summary><code>{}</code> writes figures/{}.svg</details></figcaption>\n</figure>",

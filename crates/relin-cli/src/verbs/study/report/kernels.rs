@@ -30,14 +30,18 @@ pub fn section(plan: &Plan) -> Option<Section> {
     let left_out = kernels.len().saturating_sub(MOST);
     let sheet = Sheet {
         title: "W(lag) of every encoding".into(),
-        subtitle: "mean score at each lag as a share of that without positions; the band holds 8 scores in 10".into(),
+        subtitle:
+            "mean score at each lag as a share of that without positions; the band holds 8 scores in 10"
+                .into(),
         panels: kernels.iter().take(MOST).map(panel).collect(),
     };
     let mut words = vec!["What each encoding makes of the scores between random features, with the first seed, in layer 0 and head 0, as training begins. Encodings with the same curve share a panel.".to_owned()];
     if left_out > 0 {
         words.push(format!("{left_out} more encodings are not drawn."));
     }
-    let caption = "Even curves cannot tell left from right; curves that return to 1 repeat; curves that fall forget.".into();
+    let caption =
+        "Even curves cannot tell left from right; curves that return to 1 repeat; curves that fall forget."
+            .into();
     let figures = vec![Figure { name: "kernels".into(), svg: sheet.svg(), caption }];
     Some(Section { title: "Encodings".into(), words, tables: Vec::new(), figures })
 }

@@ -16,7 +16,11 @@ pub fn render(document: &Document) -> String {
     for section in &document.sections {
         write_section(&mut out, section);
     }
-    let _ = writeln!(out, "## Again\n\nThis page and its figures are made from `results.jsonl`, in which every run has its recipe and its command, by\n\n```sh\n{}\n```", document.command);
+    let _ = writeln!(
+        out,
+        "## Again\n\nThis page and its figures are made from `results.jsonl`, in which every run has its recipe and its command, by\n\n```sh\n{}\n```",
+        document.command
+    );
     out
 }
 
@@ -39,7 +43,13 @@ fn write_table(out: &mut String, table: &Table) {
     let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
     let names = table.columns.iter().map(|column| escape(&column.name)).collect();
     let rule = table.columns.iter().map(|column| if column.numeric { "--:" } else { "---" });
-    let _ = writeln!(out, "{}:\n\n{}\n|{}|", escape(&table.caption), line(names), rule.collect::<Vec<_>>().join("|"));
+    let _ = writeln!(
+        out,
+        "{}:\n\n{}\n|{}|",
+        escape(&table.caption),
+        line(names),
+        rule.collect::<Vec<_>>().join("|")
+    );
     for row in &table.rows {
         let _ = writeln!(out, "{}", line(row.iter().map(entry).collect()));
     }

@@ -129,8 +129,7 @@ fn made_by(plan: &Plan, ledger: &Ledger, _: &[Scaling]) -> String {
         .collect();
     makers.sort();
     makers.dedup();
-    let seconds: f64 =
-        plan.runs.iter().filter_map(|run| ledger.row(&run.id)?.measured.seconds).sum();
+    let seconds: f64 = plan.runs.iter().filter_map(|run| ledger.row(&run.id)?.measured.seconds).sum();
     let seeds: Vec<String> = plan.study.seeds.iter().map(u64::to_string).collect();
     let spent = crate::progress::in_words(seconds);
     format!("seeds {}; {}; {spent} of runs in all", seeds.join(", "), makers.join("; "))

@@ -16,7 +16,12 @@ pub fn section(scalings: &[Scaling]) -> Option<Section> {
         "Memory is heap in use beyond inputs and results; of training steps it is everything.".into(),
     ];
     let figures = scalings.iter().enumerate().flat_map(|(at, scaling)| charts(at + 1, scaling)).collect();
-    Some(Section { title: "Time and memory".into(), words, tables: scalings.iter().map(table).collect(), figures })
+    Some(Section {
+        title: "Time and memory".into(),
+        words,
+        tables: scalings.iter().map(table).collect(),
+        figures,
+    })
 }
 
 fn table(scaling: &Scaling) -> Table {
@@ -34,7 +39,10 @@ fn table(scaling: &Scaling) -> Table {
         [Entry::text(&series.name)].into_iter().chain(laws).chain(times).collect()
     };
     Table {
-        caption: format!("{}: {}, milliseconds a call (mean ± sd of repetitions)", scaling.bench, scaling.title),
+        caption: format!(
+            "{}: {}, milliseconds a call (mean ± sd of repetitions)",
+            scaling.bench, scaling.title
+        ),
         columns: columns(&["method"], &numbers),
         rows: scaling.series.iter().map(row).collect(),
     }
@@ -72,7 +80,10 @@ fn charts(number: usize, scaling: &Scaling) -> Vec<Figure> {
     ]
     .into_iter()
     .filter_map(|(name, unit, svg)| {
-        let caption = format!("{}: {}; {unit} over T on logarithmic axes, with fitted exponents.", scaling.bench, scaling.title);
+        let caption = format!(
+            "{}: {}; {unit} over T on logarithmic axes, with fitted exponents.",
+            scaling.bench, scaling.title
+        );
         Some(Figure { name: format!("scaling-{number}-{name}"), svg: svg?, caption })
     })
     .collect()
@@ -84,7 +95,8 @@ fn chart(
     value: impl Fn(&SeriesPoint) -> Option<f64>,
     law: impl Fn(&Series) -> Option<PowerLaw>,
 ) -> Option<String> {
-    let mut chart = Chart::new(format!("{}: {}", scaling.bench, scaling.title), "tokens T", label).log().log_x();
+    let mut chart =
+        Chart::new(format!("{}: {}", scaling.bench, scaling.title), "tokens T", label).log().log_x();
     let mut drawn = false;
     for (colour, series) in scaling.series.iter().enumerate() {
         let points: Vec<(f64, f64)> =

@@ -67,12 +67,17 @@ impl Table {
 pub fn reading(task: &TaskResult, plan: &Plan) -> Vec<String> {
     let mut words = Vec::new();
     words.push(match task.score {
-        ScoreKind::Loss => "Validation loss in nats a target, the best of each run's evaluations; less is better.".into(),
-        ScoreKind::Accuracy => "Share of right answers on what is held out, of the weights with the best loss; more is better.".to_owned(),
+        ScoreKind::Loss => {
+            "Validation loss in nats a target, the best of each run's evaluations; less is better.".into()
+        }
+        ScoreKind::Accuracy => {
+            "Share of right answers on what is held out, of the weights with the best loss; more is better."
+                .to_owned()
+        }
     });
     if plan.study.baseline.is_some() {
         words.push(
-            "Differences are taken seed by seed from the baseline with 95 % intervals of Student's t. A row is called better or worse only if it stays so after Holm's correction for the number of rows (p); all others are not separated from the baseline.".into(),
+            "Differences are taken seed by seed from the baseline with 95 % intervals of Student's t. A row is called better or worse only if it stays so after Holm's correction for the number of rows (p); perhaps so, if its own interval alone excludes 0, as it does for one row in twenty by chance; all others are not separated from the baseline.".into(),
         );
     }
     if let Some(width) = task.resolution {
@@ -86,8 +91,11 @@ pub fn reading(task: &TaskResult, plan: &Plan) -> Vec<String> {
 
 /// Numbers of about three digits.
 pub fn precise(value: f64) -> String {
-    let decimals = if value == 0.0 { 1.0 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) };
-    format!("{value:.*}", decimals as usize)
+    format!("{value:.*}", decimals(value))
+}
+
+fn decimals(value: f64) -> usize {
+    if value == 0.0 { 1 } else { (2.0 - value.abs().log10().floor()).clamp(0.0, 6.0) as usize }
 }
 
 /// All cells of a task, the best first.
@@ -99,11 +107,12 @@ pub fn cells(task: &TaskResult, plan: &Plan) -> Table {
     if compared {
         numbers.extend(["− baseline", "95 %", "p (Holm)"]);
     }
-    numbers.extend(["failed", "parameters", "seconds", "peak MiB"]);
     let mut columns = columns(&axes, &numbers);
     if compared {
         columns.push(Column { name: "against the baseline".into(), numeric: false });
     }
+    let costs = ["failed", "parameters", "seconds", "peak MiB"];
+    columns.extend(costs.map(|name| Column { name: name.into(), numeric: true }));
     let mut ordered: Vec<&CellResult> = task.cells.iter().collect();
     let goodness = |cell: &CellResult| {
         let mean = cell.summary.map_or(f64::INFINITY, |summary| summary.mean);
@@ -122,22 +131,25 @@ fn row(cell: &CellResult, compared: bool) -> Vec<Entry> {
     row.push(Entry::number(Some(cell.scores.len() as f64), |n| n.to_string()));
     if compared {
         row.extend(differences(cell.comparison.as_ref()));
+        row.push(verdict(cell));
     }
     row.push(Entry::number(Some(cell.failed as f64), |n| n.to_string()));
     row.push(Entry::number(cell.parameters.map(|n| n as f64), |n| grouped(n as usize)));
     row.push(Entry::number(cell.seconds, |seconds| format!("{seconds:.1}")));
-    row.push(Entry::number(cell.peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), |mib| format!("{mib:.1}")));
-    if compared {
-        row.push(verdict(cell));
-    }
+    row.push(Entry::number(cell.peak_bytes.map(|bytes| bytes as f64 / f64::from(1 << 20)), |mib| {
+        format!("{mib:.1}")
+    }));
     row
 }
 
 fn differences(comparison: Option<&Comparison>) -> [Entry; 3] {
     let difference = comparison.map(|comparison| comparison.difference);
+    // As many decimals as the interval is worth.
+    let decimals =
+        difference.map_or(4, |d| decimals(d.half_width.filter(|half| *half > 0.0).unwrap_or(d.mean)).max(4));
     [
-        Entry::number(difference.map(|d| d.mean), |mean| format!("{mean:+.4}")),
-        Entry::number(difference.and_then(|d| d.half_width), |half| format!("±{half:.4}")),
+        Entry::number(difference.map(|d| d.mean), |mean| format!("{mean:+.decimals$}")),
+        Entry::number(difference.and_then(|d| d.half_width), |half| format!("±{half:.decimals$}")),
         Entry::number(comparison.and_then(|comparison| comparison.adjusted), |p| format!("{p:.3}")),
     ]
 }
@@ -154,6 +166,8 @@ fn answer(answer: Answer) -> Entry {
     match answer {
         Answer::Better => Entry { strong: true, ..Entry::text("better") },
         Answer::Worse => Entry { strong: true, ..Entry::text("worse") },
+        Answer::PerhapsBetter => Entry::text("perhaps better"),
+        Answer::PerhapsWorse => Entry::text("perhaps worse"),
         Answer::Undecided => Entry::text("not separated"),
         Answer::TooFewSeeds => Entry::text("too few seeds"),
     }
@@ -172,12 +186,11 @@ pub fn effects(task: &TaskResult) -> Option<Table> {
             words.into_iter().chain([pairs]).chain(numbers).chain([answer]).collect()
         })
         .collect();
-    let mut columns = columns(
-        &["axis", "value", "instead of"],
-        &["pairs of cells", "mean difference", "95 %", "p (Holm)"],
-    );
+    let mut columns =
+        columns(&["axis", "value", "instead of"], &["pairs of cells", "mean difference", "95 %", "p (Holm)"]);
     columns.push(Column { name: "answer".into(), numeric: false });
-    let caption = format!("{}, what each value does on average over all cells that differ in it alone", task.name);
+    let caption =
+        format!("{}, what each value does on average over all cells that differ in it alone", task.name);
     (!rows.is_empty()).then_some(Table { caption, columns, rows })
 }
 
@@ -206,7 +219,8 @@ pub fn contexts(task: &TaskResult, plan: &Plan) -> Option<Table> {
         words.chain(lengths.iter().map(|&length| entry(cell, length))).collect()
     };
     let score = if task.score == ScoreKind::Loss { "loss" } else { "accuracy" };
-    let caption = format!("{}, {score} at each context (trained at T = {}), mean ± sd", task.name, task.context);
+    let caption =
+        format!("{}, {score} at each context (trained at T = {}), mean ± sd", task.name, task.context);
     Some(Table { caption, columns: columns(&axes, &names), rows: task.cells.iter().map(row).collect() })
 }
 
@@ -244,11 +258,16 @@ pub fn failures(analysis: &Analysis) -> Option<Section> {
 pub fn exclusions(plan: &Plan) -> Option<Section> {
     let several = plan.study.tasks.len() > 1;
     let row = |excluded: &relin::study::Excluded| {
-        let cell = if several { format!("{} · {}", excluded.task, excluded.cell) } else { excluded.cell.clone() };
+        let cell =
+            if several { format!("{} · {}", excluded.task, excluded.cell) } else { excluded.cell.clone() };
         vec![Entry::text(cell), Entry::text(&excluded.because)]
     };
     let rows: Vec<Vec<Entry>> = plan.excluded.iter().map(row).collect();
-    let table = Table { caption: "Combinations that are not made".into(), columns: columns(&["cell", "because"], &[]), rows };
+    let table = Table {
+        caption: "Combinations that are not made".into(),
+        columns: columns(&["cell", "because"], &[]),
+        rows,
+    };
     (!table.rows.is_empty()).then(|| Section {
         title: "What is left out".into(),
         words: Vec::new(),
