@@ -268,7 +268,7 @@ fn bad_studies_are_refused_before_anything_trains() {
 fn a_run_without_data_ends_the_study_with_its_reason() {
     let bench = bench();
     let args = [&RUN[..], &["--set", "data.source=nowhere.txt"]].concat();
-    bench.relin(&args).exits(1).complains(&["none · usual, seed 0", "nowhere.txt"]);
+    bench.relin(&args).exits(1).complains(&["usual, seed 0", "nowhere.txt"]);
     assert!(results(&bench).is_empty());
 }
 

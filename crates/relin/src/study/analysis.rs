@@ -10,6 +10,9 @@ use super::statistics::{Interval, Summary, holm, interval, ranks, summary};
 /// Below this probability a difference counts as found: perhaps, by itself; surely, adjusted for all comparisons.
 const LEVEL: f64 = 0.05;
 
+/// Two values may lie close together by luck, and then seem sure of anything.
+const SURE_FROM: usize = 3;
+
 /// What the results of a study say.
 #[derive(Clone, Debug)]
 pub struct Analysis {
@@ -372,7 +375,7 @@ fn answered(differences: Vec<Interval>, score: ScoreKind) -> Vec<Comparison> {
             ScoreKind::Loss => difference.mean < 0.0,
             ScoreKind::Accuracy => difference.mean > 0.0,
         };
-        let sure = adjusted.is_some_and(|p| p < LEVEL);
+        let sure = difference.n >= SURE_FROM && adjusted.is_some_and(|p| p < LEVEL);
         let answer = match (difference.p, better) {
             (None, _) => Answer::TooFewSeeds,
             (Some(p), _) if p >= LEVEL => Answer::Undecided,
@@ -648,6 +651,19 @@ mod tests {
         assert_eq!(cell.comparison.as_ref().unwrap().answer, Answer::TooFewSeeds);
         assert!(analysis.warnings.iter().any(|w| w.contains("one seed")), "{:?}", analysis.warnings);
         assert!(analysis.tasks[0].resolution.is_none());
+    }
+
+    /// Differences that happen to be nearly equal make any interval narrow.
+    #[test]
+    fn two_seeds_are_sure_of_nothing() {
+        let mut study = Study::parse("s.toml", STUDY, SMALL, None).unwrap();
+        study.seeds = vec![0, 1];
+        let plan = Plan::new(study, &[]).unwrap();
+        let analysis = Analysis::new(&plan, &ledger(&plan, |run| Some(Ok(score(run)))));
+        let cell = analysis.tasks[0].cells.iter().find(|cell| cell.name == "y · 1").unwrap();
+        let comparison = cell.comparison.as_ref().unwrap();
+        assert!(comparison.adjusted.unwrap() < LEVEL);
+        assert_eq!(comparison.answer, Answer::PerhapsBetter);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn reading(task: &TaskResult, plan: &Plan) -> Vec<String> {
     });
     if plan.study.baseline.is_some() {
         words.push(
-            "Differences are taken seed by seed from the baseline with 95 % intervals of Student's t. A row is called better or worse only if it stays so after Holm's correction for the number of rows (p); perhaps so, if its own interval alone excludes 0, as it does for one row in twenty by chance; all others are not separated from the baseline.".into(),
+            "Differences are taken seed by seed from the baseline with 95 % intervals of Student's t. A row is called better or worse only if it stays so after Holm's correction for the number of rows (p) and has at least three seeds; perhaps so, if its own interval alone excludes 0, as it does for one row in twenty by chance; all others are not separated from the baseline.".into(),
         );
     }
     if let Some(width) = task.resolution {
