@@ -87,7 +87,7 @@ impl Launcher for Children {
 
 fn trained(command: Command, folder: &Path, watch: &dyn Fn(Tick)) -> Result<Ended, String> {
     let mut last = None;
-    let status = attend(command, folder, |line| {
+    let status = attend(command, folder, Stop::Gently, |line| {
         if let Ok(Event::Step(step)) = serde_json::from_str(line) {
             watch(Tick { step: step.step, loss: step.loss });
         } else if let Ok(end) = serde_json::from_str::<Last>(line) {
@@ -104,7 +104,7 @@ fn trained(command: Command, folder: &Path, watch: &dyn Fn(Tick)) -> Result<Ende
 fn benched(command: Command, folder: &Path) -> Result<Ended, String> {
     let mut measurements: Vec<Value> = Vec::new();
     let began = std::time::Instant::now();
-    let status = attend(command, folder, |line| measurements.extend(serde_json::from_str::<Value>(line)))?;
+    let status = attend(command, folder, Stop::AtOnce, |line| measurements.extend(serde_json::from_str::<Value>(line)))?;
     if !status.success() {
         return without_result(status, folder);
     }
@@ -113,8 +113,16 @@ fn benched(command: Command, folder: &Path) -> Result<Ended, String> {
     Ok(Ended::Result { status: Status::Finished, reason: None, measured })
 }
 
-/// Listens to a process until it ends; its standard input is closed when it has to stop.
-fn attend(mut command: Command, folder: &Path, mut hear: impl FnMut(&str)) -> Result<ExitStatus, String> {
+/// How a process is stopped.
+enum Stop {
+    /// By the end of its standard input, at which it saves.
+    Gently,
+    /// It has nothing to save.
+    AtOnce,
+}
+
+/// Listens to a process until it ends.
+fn attend(mut command: Command, folder: &Path, stop: Stop, mut hear: impl FnMut(&str)) -> Result<ExitStatus, String> {
     let log = folder.join(LOG_FILE);
     let file = File::create(&log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
     let mut child = command.stderr(file).spawn().map_err(|e| format!("cannot start a process: {e}"))?;
@@ -134,6 +142,9 @@ fn attend(mut command: Command, folder: &Path, mut hear: impl FnMut(&str)) -> Re
         }
         if interrupt::requested() {
             child.stdin = None;
+            if let Stop::AtOnce = stop {
+                let _ = child.kill();
+            }
         }
     }
     let _ = reader.join();
