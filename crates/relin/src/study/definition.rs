@@ -671,8 +671,9 @@ mod tests {
     fn what_contradicts_itself_is_refused() {
         let shared = TWO_AXES.replace("train.beta2 = 0.9", "\"train.beta1\" = 0.9");
         refused(&shared, &["`a` and `b`", "train.beta1"]);
-        let above = TWO_AXES.replace("train.beta2 = 0.9", "train = { type = 3 }");
-        refused(&above, &["`a` and `b`"]);
+        let above = TWO_AXES.replace("\"train.beta1\" = 0.8", "\"model.position.basis\" = \"dct\"");
+        let above = above.replace("train.beta2 = 0.9", "model.position = { type = \"lrpe\" }");
+        refused(&above, &["`a` and `b`", "model.position"]);
         refused(&TWO_AXES.replace("seeds = [0, 1]", "seeds = []"), &["seeds", "none"]);
         refused(&TWO_AXES.replace("seeds = [0, 1]", "seeds = [1, 1]"), &["1 twice"]);
         refused(&TWO_AXES.replace("\"train.beta1\" = 0.8", "\"train.seed\" = 8"), &["train.seed"]);

@@ -318,8 +318,13 @@ mod tests {
         let said = |text: &str| {
             let error = plan(text, &[]).unwrap_err();
             assert!(error.is_usage());
-            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            format!("{error}: {source}")
+            let mut causes: Vec<String> = Vec::new();
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(own) = cause {
+                causes.push(own.to_string());
+                cause = own.source();
+            }
+            causes.join(": ")
         };
         let unknown =
             said(&STUDY.replace("\"model.position.basis\" = \"dct\"", "\"model.position.basis\" = \"dcd\""));

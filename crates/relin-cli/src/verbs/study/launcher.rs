@@ -104,7 +104,9 @@ fn trained(command: Command, folder: &Path, watch: &dyn Fn(Tick)) -> Result<Ende
 fn benched(command: Command, folder: &Path) -> Result<Ended, String> {
     let mut measurements: Vec<Value> = Vec::new();
     let began = std::time::Instant::now();
-    let status = attend(command, folder, Stop::AtOnce, |line| measurements.extend(serde_json::from_str::<Value>(line)))?;
+    let status = attend(command, folder, Stop::AtOnce, |line| {
+        measurements.extend(serde_json::from_str::<Value>(line))
+    })?;
     if !status.success() {
         return without_result(status, folder);
     }
@@ -122,7 +124,12 @@ enum Stop {
 }
 
 /// Listens to a process until it ends.
-fn attend(mut command: Command, folder: &Path, stop: Stop, mut hear: impl FnMut(&str)) -> Result<ExitStatus, String> {
+fn attend(
+    mut command: Command,
+    folder: &Path,
+    stop: Stop,
+    mut hear: impl FnMut(&str),
+) -> Result<ExitStatus, String> {
     let log = folder.join(LOG_FILE);
     let file = File::create(&log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
     let mut child = command.stderr(file).spawn().map_err(|e| format!("cannot start a process: {e}"))?;
