@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::verbs::{bench, data, eval, generate, inspect, train};
+use crate::verbs::{bench, data, eval, generate, inspect, study, train};
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).usage(AnsiColor::Green.on_default().bold());
@@ -17,6 +17,7 @@ Examples:
   relin train --set model.position=rope --out runs/rope
   relin eval runs/quickstart --lengths 128,256,512    score it at three context lengths
   relin generate runs/quickstart --prompt 'Once'      let it write
+  relin study basis --dry-run                         what a study would train, and how long
   relin inspect lrpe-unitary --out lrpe-unitary.svg   look at a position encoding
 
 Results go to standard output, everything else to standard error.
@@ -42,6 +43,11 @@ pub enum Verb {
     Eval(eval::EvalArgs),
     /// Write text with a trained model
     Generate(generate::GenerateArgs),
+    /// Train every cell of a study with every seed, and report what can be said
+    Study(study::StudyArgs),
+    /// One run of a study, as `study` starts it
+    #[command(hide = true)]
+    StudyRun(study::StudyRunArgs),
     /// Measure speed and memory, of results that are checked first
     Bench(bench::BenchArgs),
     /// Look at a position encoding: its kernel measured and drawn

@@ -10,6 +10,7 @@ use relin::eval::EvalError;
 use relin::generate::GenerateError;
 use relin::recipe::RecipeError;
 use relin::runlog::RunlogError;
+use relin::study::{StudyError, TrialError};
 use relin::train::TrainError;
 
 use crate::verbs::bench::BenchError;
@@ -34,6 +35,10 @@ pub enum Failure {
     Bench(#[from] BenchError),
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Study(#[from] StudyError),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} is not a run: it has no {missing}", path.display())]
@@ -48,6 +53,8 @@ pub enum Failure {
     Signals { source: ctrlc::Error },
     #[error("stopped at step {step}; the same command goes on from there")]
     Interrupted { step: usize },
+    #[error("stopped with {missing} runs to make; the same command goes on from there")]
+    Paused { missing: usize },
 }
 
 /// What shells report of a program that Ctrl-C ended.
@@ -60,8 +67,9 @@ impl Failure {
             Self::Data(e) if e.is_usage() => ExitCode::from(2),
             Self::Bench(e) if e.is_usage() => ExitCode::from(2),
             Self::Inspect(e) if e.is_usage() => ExitCode::from(2),
+            Self::Study(e) if e.is_usage() => ExitCode::from(2),
             Self::BadOption { .. } | Self::Instructions(_) => ExitCode::from(2),
-            Self::Interrupted { .. } => ExitCode::from(INTERRUPTED),
+            Self::Interrupted { .. } | Self::Paused { .. } => ExitCode::from(INTERRUPTED),
             _ => ExitCode::FAILURE,
         }
     }

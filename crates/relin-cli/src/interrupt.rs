@@ -24,6 +24,11 @@ pub fn stop_gracefully() {
     GRACEFUL.store(true, Ordering::SeqCst);
 }
 
+/// As the first Ctrl-C does.
+pub fn request() {
+    STOP.store(true, Ordering::SeqCst);
+}
+
 pub fn requested() -> bool {
     STOP.load(Ordering::SeqCst)
 }

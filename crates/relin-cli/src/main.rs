@@ -43,6 +43,8 @@ fn run(cli: &Cli, output: &Output) -> Result<(), Failure> {
         Verb::Train(args) => verbs::train::run(args, &cli.globals, output),
         Verb::Eval(args) => verbs::eval::run(args, &cli.globals, output),
         Verb::Generate(args) => verbs::generate::run(args, &cli.globals, output),
+        Verb::Study(args) => verbs::study::run(args, &cli.globals, output),
+        Verb::StudyRun(args) => verbs::study::run_one(args, output),
         Verb::Bench(args) => verbs::bench::run(args, &cli.globals, output),
         Verb::Inspect(args) => verbs::inspect::run(args, &cli.globals, output),
         Verb::Data(args) => verbs::data::run(args, &cli.globals, output),

@@ -10,6 +10,7 @@ pub mod nn;
 pub mod ops;
 pub mod recipe;
 pub mod runlog;
+pub mod study;
 pub mod tasks;
 pub mod tokenizer;
 pub mod train;

@@ -33,6 +33,16 @@ impl Axis {
         Self { scale, low, high, pixels, ticks }
     }
 
+    /// The least value.
+    pub fn low(&self) -> f64 {
+        self.low
+    }
+
+    /// The greatest value.
+    pub fn high(&self) -> f64 {
+        self.high
+    }
+
     /// Pixel of a value.
     pub fn at(&self, value: f64) -> f64 {
         let along = |value: f64| match self.scale {

@@ -2,15 +2,20 @@
 
 mod axis;
 mod confusion;
+mod forest;
 mod heat;
+mod matrix;
 mod roll;
 mod sheet;
 mod svg;
 
 pub use confusion::Confusion;
+pub use forest::{Difference, Forest};
 pub use heat::HeatMap;
+pub use matrix::Matrix;
 pub use roll::{Roll, RollNote};
 pub use sheet::{Panel, Sheet};
+pub use svg::escape;
 
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

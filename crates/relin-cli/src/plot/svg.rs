@@ -27,6 +27,17 @@ impl Frame {
     const fn new((width, height): (f64, f64), (left, top): (f64, f64), legend: Option<f64>) -> Self {
         Self { width, height, left, right: width - 24.0, top, bottom: height - 56.0, legend }
     }
+
+    /// With room above the plot for a legend that does not fit beside the title.
+    fn below_legend(self, chart: &Chart) -> Self {
+        let entries = chart.legend();
+        if fits_beside_the_title(chart, &entries, self) {
+            return self;
+        }
+        let rows = rows(&entries, self.right - self.left).len() as f64 * LEGEND_ROW;
+        let Self { height, top, bottom, .. } = self;
+        Self { height: height + rows, top: top + rows, bottom: bottom + rows, ..self }
+    }
 }
 
 /// Colours that keep apart for the colour-blind, for light and for dark pages.
@@ -35,8 +46,9 @@ const DARK: [&str; 6] = ["#6cb0f5", "#fb9a5c", "#5fd38a", "#c79af0", "#e3c54a", 
 
 pub(super) fn render(chart: &Chart) -> String {
     let mut svg = String::new();
-    head(&mut svg, &chart.title, (Frame::PAGE.width, Frame::PAGE.height), |_| String::new());
-    body(&mut svg, chart, Frame::PAGE);
+    let frame = Frame::PAGE.below_legend(chart);
+    head(&mut svg, &chart.title, (frame.width, frame.height), |_| String::new());
+    body(&mut svg, chart, frame);
     svg.push_str("</svg>\n");
     svg
 }
@@ -180,33 +192,62 @@ const TITLE_LETTER: f64 = 9.0;
 /// A sample of the line before its label, and room after it.
 const SAMPLE: f64 = 46.0;
 
-/// In the frame's own line; without one, at the upper right, where falling losses leave room, over the title's line; a
-/// long one in a column at the upper left of the plot.
+/// Height of a line of a legend.
+const LEGEND_ROW: f64 = 20.0;
+
+impl Chart {
+    /// The lines that have a name, and points to name.
+    fn legend(&self) -> Vec<&Line> {
+        self.lines.iter().filter(|line| !line.label.is_empty() && !line.points.is_empty()).collect()
+    }
+}
+
+fn width_of(line: &Line) -> f64 {
+    LETTER * line.label.chars().count() as f64 + SAMPLE
+}
+
+fn fits_beside_the_title(chart: &Chart, entries: &[&Line], frame: Frame) -> bool {
+    let title = TITLE_LETTER * chart.title.chars().count() as f64;
+    entries.iter().map(|line| width_of(line)).sum::<f64>() <= frame.right - frame.left - title
+}
+
+/// As many entries a row as the width has room for; at least one.
+fn rows<'a>(entries: &[&'a Line], width: f64) -> Vec<Vec<&'a Line>> {
+    let mut rows: Vec<Vec<&Line>> = Vec::new();
+    let mut left = 0.0;
+    for &line in entries {
+        let own = width_of(line);
+        match rows.last_mut() {
+            Some(row) if own <= left => row.push(line),
+            _ => {
+                rows.push(vec![line]);
+                left = width;
+            }
+        }
+        left -= own;
+    }
+    rows
+}
+
+/// In the frame's own line; without one, at the upper right, over the title's line; a long one in rows below the title.
 fn legend(svg: &mut String, chart: &Chart, frame: Frame) {
-    let Frame { left, right, top, .. } = frame;
-    let lines: Vec<&Line> =
-        chart.lines.iter().filter(|line| !line.label.is_empty() && !line.points.is_empty()).collect();
-    let width = |text: &str, letter: f64| letter * text.chars().count() as f64;
-    let widths = lines.iter().map(|line| width(&line.label, LETTER) + SAMPLE);
-    if let Some(base) = frame.legend {
-        let mut start = left + 28.0;
-        for (line, width) in lines.iter().zip(widths) {
+    let Frame { left, right, .. } = frame;
+    let lines = chart.legend();
+    let row = |svg: &mut String, lines: &[&Line], start: f64, base: f64| {
+        lines.iter().fold(start, |start, line| {
             entry(svg, line, start, base);
-            start += width;
+            start + width_of(line)
+        });
+    };
+    if let Some(base) = frame.legend {
+        row(svg, &lines, left + 28.0, base);
+    } else if fits_beside_the_title(chart, &lines, frame) {
+        let all: f64 = lines.iter().map(|line| width_of(line)).sum();
+        row(svg, &lines, right - all + SAMPLE, 28.0);
+    } else {
+        for (at, lines) in rows(&lines, right - left).iter().enumerate() {
+            row(svg, lines, left + 28.0, 50.0 + LEGEND_ROW * at as f64);
         }
-        return;
-    }
-    let room = right - left - width(&chart.title, TITLE_LETTER);
-    if widths.clone().sum::<f64>() <= room {
-        let mut right = right;
-        for (line, width) in lines.iter().rev().zip(widths.rev()) {
-            right -= width;
-            entry(svg, line, right + SAMPLE, 28.0);
-        }
-        return;
-    }
-    for (i, line) in lines.iter().enumerate() {
-        entry(svg, line, left + SAMPLE, top + 20.0 + 18.0 * i as f64);
     }
 }
 
@@ -228,7 +269,8 @@ fn entry(svg: &mut String, line: &Line, start: f64, base: f64) {
     );
 }
 
-pub(super) fn escape(text: &str) -> String {
+/// Text that XML and HTML take as text.
+pub fn escape(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
+pub mod study;
 pub mod train;
 
 use std::path::{Path, PathBuf};

@@ -24,5 +24,7 @@ mod resume;
 mod runs;
 /// Training and asking encoder-decoders.
 mod sequences;
+/// `relin study`.
+mod study;
 /// Help, version, exit statuses, unknown words.
 mod usage;

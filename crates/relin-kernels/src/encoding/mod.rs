@@ -57,10 +57,13 @@ pub enum Side {
 
 /// Where an encoding stands relative to the feature map φ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// On q and k: the features are `φ(M q)`, of width `φ.feature_dim(K')`. SPE.
+    #[serde(alias = "BeforeFeatureMap")]
     BeforeFeatureMap,
     /// On the features: `M φ(q)`. LRPE and all other deterministic encodings.
+    #[serde(alias = "AfterFeatureMap")]
     AfterFeatureMap,
 }
 

@@ -23,7 +23,7 @@ pub use seq2seq::Seq2Seq;
 pub use seq2seq_session::Seq2SeqSession;
 pub use session::{LayerMemory, Session};
 pub use tensors::{
-    NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, load_tensors,
-    map_parameters, named_tensors,
+    NamedTensor, Site, TensorError, count_parameters, for_each_parameter, gradients, is_of_an_encoding,
+    load_tensors, map_parameters, named_tensors,
 };
 pub use trunk::{Loss, LossOptions, ModelError};

@@ -136,6 +136,11 @@ pub fn load_tensors<M: Network>(model: M, tensors: Vec<NamedTensor>) -> Result<M
     }))
 }
 
+/// Whether a parameter is an encoding's own: angles, reflections, frequencies and the like.
+pub fn is_of_an_encoding(name: &str) -> bool {
+    encoding_prefix(name).is_some()
+}
+
 /// `….position.` if the name is that of an encoding's flat parameters.
 fn encoding_prefix(name: &str) -> Option<&str> {
     name.strip_suffix("parameters").filter(|prefix| prefix.ends_with(".position."))

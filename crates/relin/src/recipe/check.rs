@@ -312,6 +312,7 @@ fn train(train: &TrainConfig) -> Checked {
     at_least_one("train.log_every", train.log_every)?;
     at_least_one("train.keep_checkpoints", train.keep_checkpoints)?;
     positive("train.learning_rate", train.learning_rate)?;
+    not_negative("train.position_learning_rate_ratio", train.position_learning_rate_ratio)?;
     positive("train.eps", train.eps)?;
     not_negative("train.weight_decay", train.weight_decay)?;
     not_negative("train.grad_clip", train.grad_clip)?;

@@ -117,6 +117,18 @@ impl RecipeError {
         Self::UnknownRecipe { name: name.into(), near, known: known.join(", ") }
     }
 
+    /// Full path of the key at fault, if a single one is.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key: field, .. }
+            | Self::WrongValue { field, .. }
+            | Self::NotATable { path: field, .. } => Some(field),
+            Self::BadValue { field, .. } => Some(field),
+            Self::Encoding { .. } | Self::NeedsSoftmax { .. } => Some("model.position"),
+            _ => None,
+        }
+    }
+
     /// Whether what the user wrote is at fault, rather than the file system.
     pub fn is_usage(&self) -> bool {
         !matches!(self, Self::Unreadable { .. } | Self::Unwritable { .. })

@@ -20,6 +20,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Final learning rate of `cosine` and `linear`, as a share of the peak.
     pub min_learning_rate_ratio: f64,
+    /// Learning rate of the encodings' own parameters (angles, reflections, ...), as a share of that of all others.
+    pub position_learning_rate_ratio: f64,
     /// Updates over which the learning rate rises linearly.
     pub warmup_steps: usize,
     /// The learning rate after that.
@@ -65,6 +67,7 @@ impl Default for TrainConfig {
             gradient_accumulation: 1,
             learning_rate: 1e-3,
             min_learning_rate_ratio: 0.1,
+            position_learning_rate_ratio: 1.0,
             warmup_steps: 100,
             schedule: Schedule::Cosine,
             weight_decay: 0.1,

@@ -8,4 +8,4 @@ mod state;
 
 pub use learner::Learner;
 pub use run::{TrainError, train};
-pub use state::StateError;
+pub use state::{StateError, seconds_spent};

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::Gradients;
 use relin_kernels::adamw::{AdamW, clip_factor, global_norm};
 
-use crate::model::{Site, for_each_parameter, gradients, map_parameters};
+use crate::model::{Site, for_each_parameter, gradients, is_of_an_encoding, map_parameters};
 use crate::recipe::TrainConfig;
 
 /// AdamW with its moments, one pair of arrays for each parameter in the model's order.
@@ -78,8 +78,9 @@ impl Optimizer {
         self.updates += 1;
         let mut at = 0;
         Ok(map_parameters(model, |site, mut values| {
+            let ratio = if is_of_an_encoding(&site.name) { config.position_learning_rate_ratio } else { 1.0 };
             let adamw = AdamW {
-                lr,
+                lr: ratio * lr,
                 beta1: config.beta1,
                 beta2: config.beta2,
                 eps: config.eps,

@@ -159,6 +159,15 @@ pub fn load<M: Network>(
     (model, Progress::default(), warnings)
 }
 
+/// Seconds that a run has been trained, as its newest readable state says.
+pub fn seconds_spent(run: &Path) -> f64 {
+    let seconds = |state: PathBuf| {
+        let text = fs::read_to_string(state.join(PROGRESS)).ok()?;
+        serde_json::from_str::<Document>(&text).ok().map(|document| document.progress.seconds)
+    };
+    states(run).into_iter().find_map(seconds).unwrap_or(0.0)
+}
+
 fn whole(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", whole(source)),

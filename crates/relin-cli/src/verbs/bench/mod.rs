@@ -8,7 +8,7 @@ mod definition;
 mod error;
 mod inputs;
 mod machine;
-mod memory;
+pub mod memory;
 mod operator;
 mod options;
 mod position;
