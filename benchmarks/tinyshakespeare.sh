@@ -3,9 +3,11 @@
 #
 #   benchmarks/tinyshakespeare.sh FOLDER     trains what is missing in FOLDER, then prints the table
 #
-# RELIN (default: target/release/relin) is the binary, SOURCE (default: tinyshakespeare) the text.
+# RELIN (default: target/release/relin) is the binary, SOURCE (default: tinyshakespeare) the text; INITIALIZER_RANGE, if it
+# is set, the standard deviation of the initial weights.
 set -euo pipefail
 out=${1:?the folder for the runs}
+export INITIALIZER_RANGE=${INITIALIZER_RANGE:-}
 export RELIN=${RELIN:-target/release/relin} SOURCE=${SOURCE:-tinyshakespeare} OUT=$out
 positions=(none sinusoidal rope lrpe-unitary lrpe-unitary-learned lrpe-orthogonal lrpe-permutation softmax+rope)
 mkdir -p "$out"
@@ -16,6 +18,7 @@ train() {
     "$RELIN" train tinyshakespeare-char --threads 1 --quiet --json --out "$OUT/$1-seed$2" --seed "$2" \
         --set data.source="$SOURCE" --set model.attention="$attention" \
         --set model.output_norm="$([[ $attention == linear ]] && echo layer || echo none)" \
+        ${INITIALIZER_RANGE:+--set model.initializer_range="$INITIALIZER_RANGE"} \
         --set model.position="$position" | tail -n 1 >"$OUT/$1-seed$2.json"
 }
 export -f train
