@@ -230,14 +230,7 @@ fn renamed(task: &StudyTask, settings: &[Override]) -> Vec<Override> {
 
 /// Whether a trained model can be scored at any length.
 fn has_lengths(task: Task) -> bool {
-    !matches!(
-        task,
-        Task::TextClassification
-            | Task::ImageClassification
-            | Task::ListOps
-            | Task::Pathfinder
-            | Task::SequenceToSequence
-    )
+    matches!(task, Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe)
 }
 
 fn identity(parts: &[&str]) -> String {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::error::TrialError;
 use super::ledger::{AtLength, CurvePoint, Measured, Status};
-use crate::eval::{EvalError, EvalOptions, evaluate, evaluate_probe};
+use crate::eval::{EvalError, EvalOptions, MusicEvalOptions, evaluate, evaluate_music, evaluate_probe};
 use crate::recipe::{Recipe, Task};
 use crate::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing};
 use crate::train::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
@@ -79,6 +79,12 @@ fn at_length(recipe: &Recipe, folder: &Path, length: usize) -> Result<AtLength, 
     };
     let scored = match recipe.task {
         Task::Probe => evaluate_probe(folder, &[length], &mut |at| keep(at.loss, at.accuracy)),
+        // Few pieces are long.
+        Task::Music => {
+            let options =
+                MusicEvalOptions { lengths: vec![length], concatenate: true, ..MusicEvalOptions::default() };
+            evaluate_music(folder, &options, &mut |at| keep(at.loss, at.accuracy))
+        }
         _ => {
             let options = EvalOptions { lengths: vec![length], ..EvalOptions::default() };
             evaluate(folder, &options, &mut |at| keep(at.loss, at.accuracy))
