@@ -73,6 +73,9 @@ pub struct GenerateArgs {
 
 pub fn run(args: &GenerateArgs, globals: &Globals, output: &Output) -> Result<(), Failure> {
     let sampler = sampler(args, globals)?;
+    if let Some(path) = &args.prompt_file {
+        std::fs::metadata(path).map_err(|source| Failure::Read { path: path.clone(), source })?;
+    }
     let run = run_folder(&args.run)?;
     let task = task(&run);
     if task != Some(Task::Music) {

@@ -171,7 +171,7 @@ fn a_folder_of_files_becomes_tokens_and_what_is_no_music_is_listed() {
         assert!(report["notes"].as_u64().unwrap() > 100 && report["tokens"].as_u64().unwrap() > 300);
         // Recipes name the folder, or the files themselves, whose bad ones are told, and learn the same.
         let losses = [&*out, "music"].map(|source| {
-            let run = format!("run-{tokenization}-{}", source.len());
+            let run = format!("runs/{tokenization}-of-{}", source.replace('/', "-"));
             let (source, tokens) =
                 (format!("data.source={source}"), format!("data.music.tokenization={tokenization}"));
             let sets = ["--set", &source, "--set", &tokens, "--out", &run, "--json"];
