@@ -72,6 +72,7 @@ fn what_is_not_there_exits_with_1_and_names_the_path() {
     bench.relin(&["train", "no/such.toml"]).exits(1).complains(&["no/such.toml", "because: "]);
     bench.relin(&["eval", "no-run"]).exits(1).complains(&["no-run", "config.json"]);
     bench.relin(&["generate", "no-run"]).exits(1).complains(&["no-run", "config.json"]);
+    bench.relin(&["generate", "no-run", "--prompt-file", "none.txt"]).exits(1).complains(&["none.txt"]);
 }
 
 #[test]
