@@ -62,7 +62,7 @@ mod tests {
     fn events(n: usize) -> Vec<Event> {
         let step = |step| Event::Step(Step { step, loss: 3.0, learning_rate: 0.1, tokens_per_second: 1.0 });
         let mut events: Vec<_> = (1..=n).map(step).collect();
-        events.push(Event::Eval(Eval { step: n, valid_loss: 3.5, valid_accuracy: None }));
+        events.push(Event::Eval(Eval { step: n, valid_loss: 3.5, valid_accuracy: None, clamped: None }));
         events
     }
 

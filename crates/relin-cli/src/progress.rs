@@ -116,7 +116,11 @@ impl Observer for Progress {
         self.output.event(&Event::Eval(eval.clone()));
         self.last_valid = Some(eval.valid_loss);
         let accuracy = eval.valid_accuracy.map_or(String::new(), |share| format!("  accuracy {share:.4}"));
-        self.say(format!("step {}  validation loss {:.4}{accuracy}", eval.step, eval.valid_loss));
+        let clamped = eval
+            .clamped
+            .filter(|share| *share > 0.0)
+            .map_or(String::new(), |share| format!("  {:.1} % of the denominators below eps", 100.0 * share));
+        self.say(format!("step {}  validation loss {:.4}{accuracy}{clamped}", eval.step, eval.valid_loss));
     }
 
     fn should_stop(&self) -> bool {

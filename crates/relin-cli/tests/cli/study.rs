@@ -22,7 +22,7 @@ lengths = [8, 32]
 name = "encoding"
 values = [
     { name = "none", set = { model.position = "none" } },
-    { name = "unitary", set = { model.position = { type = "lrpe", seed = "{seed}" } } },
+    { name = "unitary", set = { model.position = { type = "lrpe", seed = "{seed}" }, model.normalizer = "encoded" } },
 ]
 [[axis]]
 name = "rate"
@@ -72,6 +72,11 @@ fn a_study_is_trained_once_and_says_what_can_be_said() {
             measured["valid_loss"].as_f64().unwrap() > 0.0 && measured["peak_bytes"].as_u64().unwrap() > 0
         );
         assert_eq!(measured["curve"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            measured["curve"][0]["clamped"].is_number(),
+            row["cell"]["encoding"] == "unitary",
+            "{measured}"
+        );
         assert_eq!(measured["lengths"][1]["length"], 32);
         assert!(measured["lengths"][1]["loss"].as_f64().unwrap() > 0.0, "{measured}");
         assert_eq!(row["recipe"]["train"]["seed"], row["seed"]);
@@ -89,8 +94,15 @@ fn a_study_is_trained_once_and_says_what_can_be_said() {
     );
     assert!(html.contains("Two &lt;axes&gt;") && html.contains("<svg") && html.contains("aria-label"));
     let summary = read(&out.join("summary.md"));
-    for words in ["two seeds", "2 runs failed", "diverged", "once is enough", "relin study two.toml", "± sd"]
-    {
+    for words in [
+        "two seeds",
+        "2 runs failed",
+        "diverged",
+        "once is enough",
+        "relin study two.toml",
+        "± sd",
+        "clamped",
+    ] {
         assert!(summary.contains(words) && html.contains(words), "{words}");
     }
     let page = html.split("<script>").next().unwrap();

@@ -7,6 +7,7 @@ use relin_kernels::segments::dense;
 
 use super::initialize::initialize;
 use super::network::{Network, TokenModel};
+use super::pass::Sight;
 use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
 use crate::data::Batch;
 use crate::nn::{Attention, Embedding, EmbeddingConfig};
@@ -99,6 +100,11 @@ impl Network for CausalLm {
         let (embedded, mask) = self.read(batch);
         let inside = self.model.first_not_finite(embedded, &mask);
         inside.or_else(|| (!is_finite(&self.scores(batch).unsqueeze())).then(|| "lm_head".into()))
+    }
+
+    fn clamped(&self, batch: &Batch) -> [usize; 2] {
+        let (embedded, mask) = self.read(batch);
+        self.model.clamped(embedded, Sight { mask: &mask, source: None, step: 0 })
     }
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {

@@ -9,6 +9,7 @@ use relin_kernels::segments::Segment;
 use super::initialize::initialize;
 use super::network::Network;
 use super::pair_head::PairHead;
+use super::pass::Sight;
 use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
 use crate::data::{Examples, Input};
 use crate::nn::{Embedding, EmbeddingConfig};
@@ -171,6 +172,11 @@ impl Network for Classifier {
     fn first_not_finite(&self, examples: &Examples) -> Option<String> {
         let inside = self.model.first_not_finite(self.embed(examples), &self.whole(examples));
         inside.or_else(|| (!is_finite(&self.logits(examples).unsqueeze())).then(|| "score".into()))
+    }
+
+    fn clamped(&self, examples: &Examples) -> [usize; 2] {
+        let mask = self.whole(examples);
+        self.model.clamped(self.embed(examples), Sight { mask: &mask, source: None, step: 0 })
     }
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {

@@ -8,6 +8,7 @@ use relin_kernels::segments::dense;
 use super::causal_lm::{cross_entropy, project};
 use super::initialize::initialize;
 use super::network::{Network, TokenModel};
+use super::pass::Sight;
 use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
 use crate::data::Batch;
 use crate::nn::{Embedding, EmbeddingConfig};
@@ -63,6 +64,12 @@ impl Network for MaskedLm {
         let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
         let inside = self.model.first_not_finite(embedded, &whole(shape));
         inside.or_else(|| (!is_finite(&self.scores(batch).unsqueeze())).then(|| "lm_head".into()))
+    }
+
+    fn clamped(&self, batch: &Batch) -> [usize; 2] {
+        let shape = [batch.rows, batch.length];
+        let embedded = self.model.embed(batch.inputs.clone(), shape, 0);
+        self.model.clamped(embedded, Sight { mask: &whole(shape), source: None, step: 0 })
     }
 
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {

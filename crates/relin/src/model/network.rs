@@ -22,6 +22,10 @@ pub trait Network: Module {
     /// The first part of the model whose output is not finite for this batch.
     fn first_not_finite(&self, batch: &Self::Batch) -> Option<String>;
 
+    /// Over self-attention of all layers: how many encoded denominators of this batch do not reach ε, so that ε divides in
+    /// their stead, and how many there are.
+    fn clamped(&self, batch: &Self::Batch) -> [usize; 2];
+
     /// Initial values of the encodings' parameters, in the order of the model's: what the layers have in common, if
     /// anything, then what is each layer's own, where it has any.
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>>;

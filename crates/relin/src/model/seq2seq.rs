@@ -217,6 +217,15 @@ impl Network for Seq2Seq {
             .or_else(|| (!is_finite(&self.logits(sources, inputs).unsqueeze())).then(|| "lm_head".into()))
     }
 
+    fn clamped(&self, ParallelBatch { sources, inputs, .. }: &ParallelBatch) -> [usize; 2] {
+        let reading = Sight { mask: &whole(sources), source: None, step: 0 };
+        let reader = self.encoder.clamped(self.embed(&self.encoder, sources, 0), reading);
+        let source = Source { hidden: self.encode(sources), mask: beside(sources, inputs) };
+        let writing = Sight { mask: &causal(inputs), source: Some(&source), step: 0 };
+        let writer = self.decoder.clamped(self.embed(&self.decoder, inputs, 0), writing);
+        [reader[0] + writer[0], reader[1] + writer[1]]
+    }
+
     fn encoding_parameters(&self) -> Vec<Vec<Parameter>> {
         [self.encoder.encoding_parameters(), self.decoder.encoding_parameters()].concat()
     }

@@ -9,7 +9,7 @@ use relin_kernels::encoding::{EncodingError, Parameter};
 use relin_kernels::rng::Rng;
 use relin_kernels::segments::Segment;
 
-use super::block::{Block, Cross, block, cross};
+use super::block::{Block, Cross, Source, block, cross};
 use super::dropper::Dropper;
 use super::pass::{Sight, Unwinding};
 use crate::nn::{Attention, Embedding, EmbeddingConfig, Norm, NormConfig, linear_parameters, sinusoidal};
@@ -254,6 +254,18 @@ impl Trunk {
             x = x + fed;
         }
         None
+    }
+
+    /// [`Attention::clamped`] of all layers.
+    pub fn clamped(&self, mut x: Tensor<3>, sight: Sight<'_>) -> [usize; 2] {
+        let (mut source, mut counts) = (sight.source.cloned(), [0, 0]);
+        for block in self.blocks(sight.step) {
+            let own = block.self_attn.clamped(block.input_layernorm.forward(x.clone()), sight.mask);
+            counts = [counts[0] + own[0], counts[1] + own[1]];
+            x = block.forward(x, sight.mask.clone(), source.as_ref(), &mut Dropper::none());
+            source = source.map(Source::handed_on);
+        }
+        counts
     }
 
     /// The attention of each layer, as evaluation uses it.

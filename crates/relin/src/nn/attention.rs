@@ -222,6 +222,24 @@ impl Attention {
             .map(|layer| ops::linear(x.clone(), None, linear_parameters(layer), None).reshape(heads))
     }
 
+    /// How many of the encoded denominators of these inputs do not reach ε, so that ε divides in their stead, and how many
+    /// there are; 0 of 0 if the denominator is another, or the attention softmax.
+    pub fn clamped(&self, x: Tensor<3>, mask: &OwnedMask) -> [usize; 2] {
+        let Kind::Linear { normalizer: Normalizer::Encoded, eps, .. } = self.kind else { return [0, 0] };
+        let parameters = self.position.parameters(&x.device());
+        let [q, k, _] = self.project(x);
+        let [batch, time, heads, _] = q.dims();
+        // Undivided sums over values of 1 are the denominators.
+        let sums = LinearAttention { normalizer: Normalizer::None, value_dim: 1, ..self.linear() };
+        let ones = Tensor::ones([batch, time, heads, 1], &q.device());
+        let sums = ops::to_vec(ops::linear_attention(&sums, mask.clone(), [q, k, ones], parameters));
+        let seen = mask.as_mask().queries().iter().map(|s| &sums[s.start * heads..][..s.len * heads]);
+        seen.fold([0, 0], |[clamped, all], sums| {
+            let below = sums.iter().filter(|sum| f64::from(**sum) <= eps).count();
+            [clamped + below, all + sums.len()]
+        })
+    }
+
     /// Output norm and projection of the joined heads, plus `residual` if there is one.
     pub fn finish(&self, out: Tensor<3>, residual: Option<Tensor<3>>) -> Tensor<3> {
         let norm = self.norm.as_ref().map(Norm::parameters);

@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn eval(step: usize) -> Event {
-        Event::Eval(Eval { step, valid_loss: 2.0, valid_accuracy: None })
+        Event::Eval(Eval { step, valid_loss: 2.0, valid_accuracy: None, clamped: None })
     }
 
     fn done(steps: usize) -> Event {

@@ -74,6 +74,8 @@ pub struct CellResult {
     pub seconds: Option<f64>,
     /// Most heap memory of any run.
     pub peak_bytes: Option<u64>,
+    /// Greatest share of encoded denominators that did not reach ε, of any evaluation of any run, where there are any.
+    pub clamped: Option<f64>,
     /// Mean score over the updates.
     pub curve: Vec<(usize, Summary)>,
     /// Scores at other contexts.
@@ -233,6 +235,7 @@ impl Results<'_> {
             parameters: finished.iter().find_map(|row| row.measured.parameters),
             seconds: summary(&seconds).map(|seconds| seconds.mean),
             peak_bytes: finished.iter().filter_map(|row| row.measured.peak_bytes).max(),
+            clamped: clamped(&rows),
             curve: curve(&finished, score),
             contexts: contexts(&finished, score, &task.lengths),
         }
@@ -433,6 +436,10 @@ fn curve(rows: &[&Row], score: ScoreKind) -> Vec<(usize, Summary)> {
         Some((step, summary(&values)?))
     };
     first.measured.curve.iter().filter_map(|point| mean(point.step)).collect()
+}
+
+fn clamped(rows: &[&Row]) -> Option<f64> {
+    rows.iter().flat_map(|row| &row.measured.curve).filter_map(|point| point.clamped).reduce(f64::max)
 }
 
 fn contexts(rows: &[&Row], score: ScoreKind, lengths: &[usize]) -> Vec<AtContext> {

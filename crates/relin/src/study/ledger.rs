@@ -118,6 +118,9 @@ pub struct CurvePoint {
     /// Share of right answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
+    /// Share of encoded denominators that did not reach ε, where the model has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamped: Option<f64>,
 }
 
 /// A score at a context, or why there is none.

@@ -133,7 +133,8 @@ fn so_far(folder: &Path) -> Result<Measured, TrialError> {
             }
             Event::Eval(eval) => {
                 let loss = finite(eval.valid_loss);
-                measured.curve.push(CurvePoint { step: eval.step, loss, accuracy: eval.valid_accuracy });
+                let (accuracy, clamped) = (eval.valid_accuracy, eval.clamped);
+                measured.curve.push(CurvePoint { step: eval.step, loss, accuracy, clamped });
                 if loss.is_some_and(|loss| measured.valid_loss.is_none_or(|best| loss < best)) {
                     (measured.valid_loss, measured.valid_accuracy) = (loss, eval.valid_accuracy);
                 }

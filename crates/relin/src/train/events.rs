@@ -76,6 +76,9 @@ pub struct Eval {
     /// Share of right answers, where there are classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_accuracy: Option<f64>,
+    /// Share of encoded denominators that did not reach ε on a batch of the training data, where the model has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamped: Option<f64>,
 }
 
 /// A run ended.
@@ -154,7 +157,7 @@ mod tests {
             serde_json::to_string(&step).unwrap(),
             r#"{"event":"step","step":3,"loss":1.5,"learning_rate":0.1,"tokens_per_second":10.0}"#
         );
-        let eval = Event::Eval(Eval { step: 3, valid_loss: 2.0, valid_accuracy: None });
+        let eval = Event::Eval(Eval { step: 3, valid_loss: 2.0, valid_accuracy: None, clamped: None });
         assert_eq!(serde_json::to_string(&eval).unwrap(), r#"{"event":"eval","step":3,"valid_loss":2.0}"#);
         let done = Event::Done(Done {
             run: "runs/a".into(),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use relin_kernels::linear_attention::Normalizer;
 
 use super::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
 use super::learner::Learner;
@@ -12,7 +13,7 @@ use super::optimizer::Optimizer;
 use super::state::{self, Progress, StateError};
 use crate::data::{DataError, LabelledImages, LabelledTexts, ListOps, Pathfinder};
 use crate::hub::{self, HubError, WEIGHTS_FILE, write_weights};
-use crate::model::{CausalLm, MaskedLm, ModelError, count_parameters, named_tensors};
+use crate::model::{CausalLm, MaskedLm, ModelError, Network, count_parameters, named_tensors};
 use crate::recipe::{self, Recipe, RecipeError};
 use crate::runlog::{METRICS_FILE, MetricsLog, RECIPE_FILE, Resume, RunlogError, TensorBoard, write_atomic};
 use crate::tasks::{
@@ -240,7 +241,12 @@ impl<T: Task> Run<T> {
 
     fn evaluate(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let score = self.task.evaluate(&self.recipe, &self.learner.model().valid())?;
-        let event = Eval { step: self.progress.step, valid_loss: score.loss, valid_accuracy: score.accuracy };
+        let event = Eval {
+            step: self.progress.step,
+            valid_loss: score.loss,
+            valid_accuracy: score.accuracy,
+            clamped: self.clamped()?,
+        };
         self.board.scalars(event.step, &[("loss/validation", event.valid_loss)])?;
         if self.progress.best_loss.is_none_or(|best| event.valid_loss < best) {
             self.progress.best_loss = Some(event.valid_loss);
@@ -252,6 +258,16 @@ impl<T: Task> Run<T> {
         // The time of an evaluation counts for no training step.
         self.last_report.0 = Instant::now();
         Ok(())
+    }
+
+    /// The share of the denominators of the latest batch that did not reach ε, as the model is now.
+    fn clamped(&self) -> Result<Option<f64>, TrainError> {
+        if self.recipe.model.normalizer != Normalizer::Encoded {
+            return Ok(None);
+        }
+        let batch = self.task.batch(&self.recipe, self.progress.step, 0)?;
+        let [clamped, all] = self.learner.model().valid().clamped(&batch);
+        Ok((all > 0).then(|| clamped as f64 / all as f64))
     }
 
     fn save(&mut self) -> Result<(), TrainError> {

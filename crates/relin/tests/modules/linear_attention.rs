@@ -6,9 +6,11 @@ use relin_kernels::encoding::{EncodingConfig, Place, Stage, preset};
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::FeatureMap;
 use relin_kernels::linear_attention::{Gradients, Inputs, LinearAttention, Normalizer, Output, State};
-use relin_kernels::segments::dense;
+use relin_kernels::segments::{Segment, dense};
 
-use crate::support::{assert_close, bits, gradient, leaf, normals, plain, pull_back, wide};
+use crate::support::{
+    assert_close, bits, frozen, gradient, leaf, normals, plain, pull_back, tiny_normalized, wide,
+};
 
 const B: usize = 2;
 const T: usize = 11;
@@ -248,4 +250,34 @@ fn untracked_inputs_get_no_gradient() {
     );
     let gradients = (out.sum() + last.s.sum()).backward();
     assert!(v.grad(&gradients).is_some() && state.s.grad(&gradients).is_none());
+}
+
+/// A sum of scores over ones is divided by itself, so 1 comes out wherever ε does not divide in its stead.
+#[test]
+fn clamped_denominators_are_those_that_leave_ones_no_ones() {
+    let mut found = Vec::new();
+    for name in ["lrpe-type8", "lrpe-permutation"] {
+        let model = frozen(&tiny_normalized(name, Normalizer::Encoded), 1);
+        let attention = model.attentions().next().unwrap();
+        // The second row is shorter; what lies beyond it is not counted.
+        let mask = OwnedMask::Causal(vec![
+            Segment { start: 0, len: T, offset: 0 },
+            Segment { start: T, len: T - 4, offset: 0 },
+        ]);
+        let x: Tensor<3> = plain(&normals(1, B * T * 16), [B, T, 16]);
+        let [q, k, _] = attention.project(x.clone());
+        let ones = plain(&[1.0; B * T * 2], [B, T, 2, 1]);
+        let kernel = LinearAttention { value_dim: 1, ..attention.linear() };
+        let parameters = attention.position().parameters(&x.device());
+        let quotients = to_vec(linear_attention(&kernel, mask.clone(), [q, k, ones], parameters));
+        let all = (2 * T - 4) * 2;
+        let below =
+            quotients[..all].iter().filter(|quotient| f64::from(*quotient - 1.0).abs() > TOLERANCE).count();
+        assert_eq!(attention.clamped(x, &mask), [below, all], "{name}");
+        found.push(below);
+    }
+    assert!(found[0] > 0 && found[1] < found[0], "signed scores cancel more than positive ones: {found:?}");
+    let model = frozen(&tiny_normalized("lrpe-type8", Normalizer::None), 1);
+    let x = plain(&normals(1, T * 16), [1, T, 16]);
+    assert_eq!(model.attentions().next().unwrap().clamped(x, &OwnedMask::Causal(dense(1, T, 0))), [0, 0]);
 }

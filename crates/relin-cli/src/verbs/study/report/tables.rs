@@ -80,6 +80,11 @@ pub fn reading(task: &TaskResult, plan: &Plan) -> Vec<String> {
             "Differences are taken seed by seed from the baseline with 95 % intervals of Student's t. A row is called better or worse only if it stays so after Holm's correction for the number of rows (p) and has at least three seeds; perhaps so, if its own interval alone excludes 0, as it does for one row in twenty by chance; all others are not separated from the baseline.".into(),
         );
     }
+    if task.cells.iter().any(|cell| cell.clamped.is_some()) {
+        words.push(
+            "Clamped is the greatest share of encoded denominators, of any evaluation of any run, that did not reach ε on a training batch: ε divided in their stead, and no gradient came through them.".into(),
+        );
+    }
     if let Some(width) = task.resolution {
         words.push(format!(
             "The median interval is ±{}: differences below that are mostly beyond what these seeds resolve.",
@@ -111,6 +116,8 @@ pub fn cells(task: &TaskResult, plan: &Plan) -> Table {
     if compared {
         columns.push(Column { name: "against the baseline".into(), numeric: false });
     }
+    let clamped = task.cells.iter().any(|cell| cell.clamped.is_some());
+    columns.extend(clamped.then(|| Column { name: "clamped".into(), numeric: true }));
     let costs = ["failed", "parameters", "seconds", "peak MiB"];
     columns.extend(costs.map(|name| Column { name: name.into(), numeric: true }));
     let mut ordered: Vec<&CellResult> = task.cells.iter().collect();
@@ -119,11 +126,11 @@ pub fn cells(task: &TaskResult, plan: &Plan) -> Table {
         if task.score == ScoreKind::Accuracy && mean.is_finite() { -mean } else { mean }
     };
     ordered.sort_by(|a, b| goodness(a).total_cmp(&goodness(b)));
-    let rows = ordered.into_iter().map(|cell| row(cell, compared)).collect();
+    let rows = ordered.into_iter().map(|cell| row(cell, compared, clamped)).collect();
     Table { caption: format!("{}, every cell", task.name), columns, rows }
 }
 
-fn row(cell: &CellResult, compared: bool) -> Vec<Entry> {
+fn row(cell: &CellResult, compared: bool, clamped: bool) -> Vec<Entry> {
     let mut row: Vec<Entry> = cell.values.iter().map(Entry::text).collect();
     let four = |value: f64| format!("{value:.4}");
     row.push(Entry::number(cell.summary.map(|summary| summary.mean), four));
@@ -133,6 +140,7 @@ fn row(cell: &CellResult, compared: bool) -> Vec<Entry> {
         row.extend(differences(cell.comparison.as_ref()));
         row.push(verdict(cell));
     }
+    row.extend(clamped.then(|| Entry::number(cell.clamped, |share| format!("{:.2} %", 100.0 * share))));
     row.push(Entry::number(Some(cell.failed as f64), |n| n.to_string()));
     row.push(Entry::number(cell.parameters.map(|n| n as f64), |n| grouped(n as usize)));
     row.push(Entry::number(cell.seconds, |seconds| format!("{seconds:.1}")));
