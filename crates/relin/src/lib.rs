@@ -3,6 +3,7 @@
 pub mod data;
 pub mod eval;
 pub mod generate;
+mod hexadecimal;
 pub mod hub;
 pub mod model;
 pub mod nearest;

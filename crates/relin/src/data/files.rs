@@ -9,6 +9,7 @@ use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
 use super::DataError;
+use crate::hexadecimal::hexadecimal;
 
 /// A read-only mapping of a file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Mmap, DataError> {
@@ -53,11 +54,6 @@ pub(crate) fn hash_file(path: &Path) -> Result<String, DataError> {
     let mut file = File::open(path).map_err(DataError::io("read", path))?;
     std::io::copy(&mut file, &mut hash).map_err(DataError::io("read", path))?;
     Ok(hexadecimal(&hash.finalize()))
-}
-
-/// Bytes as lower-case hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

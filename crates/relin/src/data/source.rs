@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{DataError, catalogue, files};
+use crate::hexadecimal::hexadecimal;
 
 /// The text of the set `quickstart`: this repository's documents and sources.
 pub const QUICKSTART: &str = include_str!(concat!(env!("OUT_DIR"), "/quickstart.txt"));
@@ -118,7 +119,7 @@ impl TextSource {
 
     /// A text that is in memory for good.
     pub fn carried(name: &str, text: &'static str) -> Self {
-        let identity = format!("{name}\0{}", files::hexadecimal(&Sha256::digest(text))).into();
+        let identity = format!("{name}\0{}", hexadecimal(&Sha256::digest(text))).into();
         let content = Content::Carried(text.as_bytes());
         Self { parts: vec![Part { name: name.into(), identity, content, range: 0..text.len() }] }
     }

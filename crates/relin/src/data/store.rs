@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{DataError, Piece, TextSource, files};
+use crate::hexadecimal::hexadecimal;
 use crate::tokenizer::{Tokenizer, TokenizerKind};
 
 const MAGIC: [u8; 8] = *b"RELINTOK";
@@ -142,7 +143,7 @@ fn cache_path(text: &TextSource, tokenizer: &Tokenizer, cache: &Path, split: &st
     let mut hash = Sha256::new();
     hash.update(format!("{:?}", tokenizer.kind()));
     text.names().for_each(|name| hash.update(format!("\0{name}")));
-    let key = files::hexadecimal(&hash.finalize()[..6]);
+    let key = hexadecimal(&hash.finalize()[..6]);
     cache.join(format!("{split}-{key}.tokens"))
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::HubError;
+use crate::hexadecimal::hexadecimal;
 use crate::model::NamedTensor;
 use crate::runlog::write_atomic;
 
@@ -101,7 +102,7 @@ fn hash(tensors: &[NamedTensor]) -> String {
         sum.update(format!("{name}{shape:?}"));
         data.iter().for_each(|x| sum.update(x.to_le_bytes()));
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&sum.finalize())
 }
 
 #[cfg(test)]

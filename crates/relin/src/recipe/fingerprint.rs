@@ -1,12 +1,12 @@
 //! What makes two recipes the same run.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::Recipe;
+use crate::hexadecimal::hexadecimal;
 
 /// Keys that watch or store a run without deciding its result, and those that follow from the data.
 const IGNORED: [&str; 12] = [
@@ -29,10 +29,7 @@ pub(super) fn fingerprint(recipe: &Recipe) -> String {
     let (mut values, usual) = (essence(recipe), essence(&Recipe::default()));
     values.retain(|key, value| usual.get(key) != Some(value));
     let canonical = serde_json::to_vec(&values).unwrap_or_default();
-    Sha256::digest(canonical).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hexadecimal(&Sha256::digest(canonical))
 }
 
 pub(super) fn differences(one: &Recipe, other: &Recipe) -> Vec<String> {

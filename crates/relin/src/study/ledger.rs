@@ -1,7 +1,6 @@
 //! `results.jsonl`: a line for every run that ended, with a checksum, never changed and never lost.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +10,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::StudyError;
+use crate::hexadecimal::hexadecimal;
 use crate::runlog::RunlogError;
 
 /// Name of the file in a study's folder.
@@ -234,10 +234,7 @@ fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Row, StudyError> {
 
 /// The first 64 bits of SHA-256.
 fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hexadecimal(&Sha256::digest(bytes)[..8])
 }
 
 #[cfg(test)]

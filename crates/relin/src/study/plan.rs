@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::StudyError;
 use super::definition::{Axis, Cell, Study, StudyTask};
 use super::settings::{moved, overlap, with_seed};
+use crate::hexadecimal::hexadecimal;
 use crate::recipe::{Override, Recipe, RecipeError, Task};
 
 /// All runs of a study.
@@ -234,11 +235,7 @@ fn has_lengths(task: Task) -> bool {
 }
 
 fn identity(parts: &[&str]) -> String {
-    let digest = Sha256::digest(parts.join("\n"));
-    digest.iter().take(6).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hexadecimal(&Sha256::digest(parts.join("\n"))[..6])
 }
 
 #[cfg(test)]

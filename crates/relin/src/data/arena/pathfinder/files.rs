@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::PathfinderConfig;
 use crate::data::DataError;
 use crate::data::arena::Part;
-use crate::data::files::{hexadecimal, replace_file};
+use crate::data::files::replace_file;
+use crate::hexadecimal::hexadecimal;
 
 /// What a file begins with that `numpy.save` wrote, which the published ones are not.
 const NUMPY: &[u8] = b"\x93NUMPY";
