@@ -14,7 +14,7 @@ use super::arena::write_pathfinder;
 use super::download::{self, DOWNLOADERS, Downloader};
 use super::files::{hash_file, replace_file, temporary_beside};
 use super::generators::{ADDITION, COPY, LISTOPS};
-use super::{DataError, PATHFINDER_SIZES, QUICKSTART};
+use super::{DataError, MADE_PAIRS, MadePairs, PATHFINDER_SIZES, QUICKSTART};
 use crate::nearest::nearest;
 
 /// A set of the catalogue.
@@ -180,9 +180,15 @@ pub fn folder() -> PathBuf {
     env::var_os("RELIN_DATA").filter(|value| !value.is_empty()).map_or_else(|| "data".into(), PathBuf::from)
 }
 
-/// All sets.
+/// All sets, and the pairs of texts that recipes can name as well.
 pub fn list() -> Vec<Row> {
-    SETS.iter().map(|set| row(set, &folder())).collect()
+    SETS.iter().map(|set| row(set, &folder())).chain(MADE_PAIRS.iter().map(pairs)).collect()
+}
+
+fn pairs(pairs: &MadePairs) -> Row {
+    let MadePairs { name, about, .. } = *pairs;
+    let licence = "none: made by rule while a recipe trains on it";
+    Row { name, origin: "made", about, licence, bytes: None, url: None, size: None, here: true }
 }
 
 fn row(set: &Set, folder: &Path) -> Row {
@@ -331,6 +337,10 @@ fn file_name(name: &str) -> String {
 }
 
 fn find(name: &str) -> Result<&'static Set, DataError> {
+    if MadePairs::find(name).is_some() {
+        let reason = "pairs that are made while a recipe trains on them, and no file".into();
+        return Err(DataError::Examples { name: name.to_owned(), reason });
+    }
     let found = SETS.iter().find(|set| set.name == name);
     found.ok_or_else(|| DataError::UnknownSet { name: name.to_owned(), hint: hint(name) })
 }

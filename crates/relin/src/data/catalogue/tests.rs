@@ -18,7 +18,7 @@ fn entries(folder: &Path) -> Vec<String> {
 #[test]
 fn the_list_is_complete_and_structured() {
     let rows = list();
-    assert_eq!(rows.len(), SETS.len());
+    assert_eq!(rows.len(), SETS.len() + MADE_PAIRS.len());
     for row in &rows {
         assert!(
             !row.about.is_empty()
@@ -29,6 +29,9 @@ fn the_list_is_complete_and_structured() {
     let json = serde_json::to_value(&rows[1]).unwrap();
     assert_eq!(json["name"], "tinyshakespeare");
     assert_eq!(json["bytes"], 1_115_394);
+    assert!(rows.last().unwrap().here);
+    let refused = make("reversal", &MakeOptions::default(), Path::new("nowhere")).unwrap_err().to_string();
+    assert!(refused.contains("reversal") && refused.contains("no file"), "{refused}");
 }
 
 #[test]
