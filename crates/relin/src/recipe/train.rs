@@ -20,7 +20,9 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Final learning rate of `cosine` and `linear`, as a share of the peak.
     pub min_learning_rate_ratio: f64,
-    /// Learning rate of the encodings' own parameters (angles, reflections, ...), as a share of that of all others.
+    /// Learning rate of the encodings' own parameters (angles, reflections, ...), as a multiple of that of all others. Few
+    /// of them steer every score, and at the rate of all others they hardly leave where they began: 10 was better than 1
+    /// wherever both were tried (docs/results/tinyshakespeare.md, the study `learnable`).
     pub position_learning_rate_ratio: f64,
     /// Updates over which the learning rate rises linearly.
     pub warmup_steps: usize,
@@ -67,7 +69,7 @@ impl Default for TrainConfig {
             gradient_accumulation: 1,
             learning_rate: 1e-3,
             min_learning_rate_ratio: 0.1,
-            position_learning_rate_ratio: 1.0,
+            position_learning_rate_ratio: 10.0,
             warmup_steps: 100,
             schedule: Schedule::Cosine,
             weight_decay: 0.1,

@@ -10,7 +10,9 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::StudyError;
+use super::plan::training;
 use crate::hexadecimal::hexadecimal;
+use crate::recipe::Recipe;
 use crate::runlog::RunlogError;
 
 /// Name of the file in a study's folder.
@@ -163,7 +165,7 @@ impl Ledger {
             if !line.ends_with(b"\n") {
                 break;
             }
-            rows.push(parse(&path, number + 1, &line[..line.len() - 1])?);
+            rows.push(known_today(parse(&path, number + 1, &line[..line.len() - 1])?));
             len += line.len() as u64;
         }
         Ok(Self { path, rows, len })
@@ -232,6 +234,16 @@ fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Row, StudyError> {
     serde_json::from_value(json).map_err(|e| damaged(e.to_string()))
 }
 
+/// The row under the identity that its recipe has today, or under none if that cannot be read any more: identities leave out
+/// default values, and a default that was changed must not make a run another.
+fn known_today(mut row: Row) -> Row {
+    if let Some(recipe) = &row.recipe {
+        let recipe = Recipe::deserialize(recipe);
+        row.run = recipe.map_or_else(|_| String::new(), |recipe| training(&recipe));
+    }
+    row
+}
+
 /// The first 64 bits of SHA-256.
 fn checksum(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes)[..8])
@@ -256,7 +268,7 @@ mod tests {
             version: "0".into(),
             revision: None,
             command: "relin".into(),
-            recipe: Some(serde_json::json!({ "task": "causal-lm" })),
+            recipe: None,
         }
     }
 
@@ -271,6 +283,19 @@ mod tests {
         assert_eq!(again.rows(), ledger.rows());
         assert_eq!(again.row("a"), Some(&row("a")));
         assert_eq!(again.row("c"), None);
+    }
+
+    #[test]
+    fn a_run_is_known_by_the_recipe_that_it_had_whatever_its_identity_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        let recipe = Recipe::default();
+        let stated = serde_json::to_value(&recipe).unwrap();
+        ledger.append(Row { recipe: Some(stated), ..row("of former defaults") }).unwrap();
+        ledger.append(Row { recipe: Some(serde_json::json!({ "forgotten": 1 })), ..row("b") }).unwrap();
+        let again = Ledger::open(folder.path()).unwrap();
+        assert!(again.row(&training(&recipe)).is_some());
+        assert_eq!((again.row("of former defaults"), again.row("b"), again.rows().len()), (None, None, 2));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Planner<'_> {
             return Err(self.wrong(format!("task `{}`", task.name), problem));
         }
         Ok(Run {
-            id: identity(&["train", &recipe.fingerprint()]),
+            id: training(&recipe),
             seconds: self.study.seconds,
             command: command(&task.base, &settings),
             task: task.name.clone(),
@@ -232,6 +232,11 @@ fn renamed(task: &StudyTask, settings: &[Override]) -> Vec<Override> {
 /// Whether a trained model can be scored at any length.
 fn has_lengths(task: Task) -> bool {
     matches!(task, Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe)
+}
+
+/// [`Run::id`] of training a recipe.
+pub(super) fn training(recipe: &Recipe) -> String {
+    identity(&["train", &recipe.fingerprint()])
 }
 
 fn identity(parts: &[&str]) -> String {
