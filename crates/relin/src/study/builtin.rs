@@ -19,10 +19,12 @@ macro_rules! builtin {
 pub const BUILTIN_STUDIES: &[BuiltinStudy] = builtin![
     "basis",
     "efficiency",
+    "encodings",
     "extrapolation",
     "family",
     "field",
     "learnable",
+    "music",
     "normalizer",
     "stages",
     "tasks",
