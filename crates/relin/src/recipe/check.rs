@@ -235,6 +235,12 @@ fn images(recipe: &Recipe) -> Checked {
             model.patch_size.map_or("none".into(), |side| side.to_string()),
         )
     })?;
+    require(patches || model.patch_margin == 0, "model.patch_margin", || {
+        ("0 for a model that takes no patches", model.patch_margin.to_string())
+    })?;
+    require(model.patch_margin <= 256, "model.patch_margin", || {
+        ("at most 256 pixels", model.patch_margin.to_string())
+    })?;
     let stated = model.image_mean.is_some() || model.image_std.is_some();
     require(!stated || data.normalize, "data.normalize", || {
         ("true beside `model.image_mean` and `model.image_std`, which it finds in the data", "false")

@@ -34,6 +34,8 @@ pub struct ModelConfig {
     pub pair: Pair,
     /// Pixels along a side of a patch, for models of images.
     pub patch_size: Option<usize>,
+    /// Pixels that a patch reads beyond its own on every side, so that patches overlap; 0 beyond the image.
+    pub patch_margin: usize,
     /// How a model of images takes them.
     pub pixels: Pixels,
     /// 1 for grey images, 3 for coloured ones; taken from the data.
@@ -96,6 +98,7 @@ impl Default for ModelConfig {
             pooling: Pooling::Mean,
             pair: Pair::Joined,
             patch_size: None,
+            patch_margin: 0,
             pixels: Pixels::Patches,
             num_channels: None,
             image_mean: None,
@@ -130,7 +133,8 @@ impl ModelConfig {
 
     /// Numbers of one patch of an image.
     pub fn patch_dim(&self) -> Option<usize> {
-        self.patch_size.map(|side| side * side * self.num_channels.unwrap_or(1))
+        let read = |side: usize| side + 2 * self.patch_margin;
+        self.patch_size.map(|side| read(side).pow(2) * self.num_channels.unwrap_or(1))
     }
 
     /// Width of the feed-forward part.

@@ -34,8 +34,9 @@ pub struct LabelledImages {
 /// What becomes of an image.
 #[derive(Clone, Debug, PartialEq)]
 enum Form {
-    /// Patches of so many pixels along a side, their values `pixel/scale − offset` with a pair for each channel.
-    Patches { side: usize, scales: Vec<(f32, f32)> },
+    /// Patches of so many pixels along a side, and a margin around them, their values `pixel/scale − offset` with a pair for
+    /// each channel.
+    Patches { side: usize, margin: usize, scales: Vec<(f32, f32)> },
     /// Grey values, row by row.
     Tokens,
 }
@@ -71,7 +72,7 @@ impl LabelledImages {
                         "images of {rows}x{columns} pixels are not tiled by model.patch_size = {side}"
                     ));
                 }
-                Form::Patches { side, scales: scales(model, channels) }
+                Form::Patches { side, margin: model.patch_margin, scales: scales(model, channels) }
             }
         };
         Ok(Self { images, form, augment })
@@ -123,15 +124,25 @@ impl LabelledImages {
     }
 
     /// Patches row by row; of each patch one channel after the other, row by row.
-    fn append_patches(&self, image: &[f32], side: usize, scales: &[(f32, f32)], values: &mut Vec<f32>) {
+    fn append_patches(
+        &self,
+        image: &[f32],
+        [side, margin]: [usize; 2],
+        scales: &[(f32, f32)],
+        values: &mut Vec<f32>,
+    ) {
         let ImageSize { rows, columns, .. } = self.images.size();
         let across = columns / side;
+        // Counted from one margin beyond the image.
+        let inside = |at: usize, count: usize| at.checked_sub(margin).filter(|&at| at < count);
+        let reach = side + 2 * margin;
         for at in 0..self.length() {
             let (top, left) = (at / across * side, at % across * side);
             for (plane, &(scale, offset)) in image.chunks(rows * columns).zip(scales) {
-                for row in top..top + side {
-                    let pixels = &plane[row * columns + left..][..side];
-                    values.extend(pixels.iter().map(|pixel| pixel / scale - offset));
+                for row in (top..top + reach).map(|row| inside(row, rows)) {
+                    let pixel = |column| Some(plane[row? * columns + inside(column, columns)?]);
+                    let value = |column| pixel(column).map_or(0.0, |pixel| pixel / scale - offset);
+                    values.extend((left..left + reach).map(value));
                 }
             }
         }
@@ -141,11 +152,12 @@ impl LabelledImages {
         let size = self.images.size();
         match &self.form {
             Form::Tokens => Input::Tokens(pixels.iter().map(|pixel| pixel.round() as u32).collect()),
-            Form::Patches { side, scales } => {
-                let mut values = Vec::with_capacity(pixels.len());
+            Form::Patches { side, margin, scales } => {
                 let images = pixels.chunks(size.len());
-                images.for_each(|image| self.append_patches(image, *side, scales, &mut values));
-                Input::Patches { values, width: side * side * size.channels }
+                let width = (side + 2 * margin).pow(2) * size.channels;
+                let mut values = Vec::with_capacity(images.len() * self.length() * width);
+                images.for_each(|image| self.append_patches(image, [*side, *margin], scales, &mut values));
+                Input::Patches { values, width }
             }
         }
     }
@@ -229,6 +241,22 @@ mod tests {
         assert_eq!(pixels(&labelled.subset(&[1]).batch(&[0], None))[..4], [8, 9, 12, 13]);
         let coloured = small(2, Augment::default()).batch(&[0], None);
         assert_eq!(pixels(&coloured)[..8], [0, 1, 4, 5, 100, 101, 104, 105]);
+    }
+
+    #[test]
+    fn patches_read_their_neighbours_and_nothing_beyond_the_image() {
+        let config = ModelConfig { patch_margin: 1, ..model(2) };
+        let labelled = LabelledImages::new(images(1), &config, Augment::default(), Path::new("f")).unwrap();
+        let Input::Patches { values, width } = labelled.batch(&[0], None).input else { panic!("patches") };
+        assert_eq!((width, Some(width), values.len()), (16, config.patch_dim(), 32));
+        // −1 … 1 of 0 … 255, and 0 where there is no pixel.
+        let of = |pixel: Option<u8>| pixel.map_or(0.0, |pixel| f32::from(pixel) / 127.5 - 1.0);
+        let none = [None; 4];
+        let rows = |a: [Option<u8>; 4], b: [Option<u8>; 4]| [none, a, b, none].concat().into_iter().map(of);
+        let first = rows([None, Some(0), Some(1), Some(2)], [None, Some(4), Some(5), Some(6)]);
+        let second = rows([Some(1), Some(2), Some(3), None], [Some(5), Some(6), Some(7), None]);
+        let expected = first.chain(second);
+        assert!(values.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{values:?}");
     }
 
     #[test]
