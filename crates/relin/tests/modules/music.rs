@@ -30,6 +30,7 @@ music = { tokenization = "grid", transpose = 2 }
 steps = 120
 batch_size = 8
 learning_rate = 1e-2
+position_learning_rate_ratio = 1.0
 warmup_steps = 20
 beta2 = 0.99
 eval_every = 0
