@@ -215,13 +215,20 @@ fn ctrl_c_stops_a_study_and_its_runs() {
 #[test]
 fn a_folder_is_used_by_one_study_at_a_time() {
     let bench = bench();
+    let report = || bench.relin(&[&RUN[..], &SLOW[..], &["--report-only"]].concat());
+    report().exits(1).complains(&["no results", "out"]);
     let mut child = start(&bench);
-    wait_until("no lock", || bench.path().join("out/results.jsonl").exists() || half_done(&bench));
+    let lines = bench.path().join("out/results.jsonl");
+    wait_until("no result", || std::fs::read_to_string(&lines).is_ok_and(|text| text.ends_with('\n')));
+    // Reading is free.
+    let said = report().exits(0);
+    assert!(said.err.contains("have no result yet"), "{}", said.err);
+    assert!(bench.path().join("out/report.html").is_file());
     bench.relin(&RUN).exits(1).complains(&["out", "being used", &format!("process {}", child.id())]);
     child.kill().unwrap();
     child.wait().unwrap();
     // A dead process holds nothing.
-    bench.relin(&[&RUN[..], &["--report-only"]].concat()).exits(0);
+    bench.relin(&RUN).exits(0);
 }
 
 #[test]

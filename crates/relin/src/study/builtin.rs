@@ -26,6 +26,7 @@ pub const BUILTIN_STUDIES: &[BuiltinStudy] = builtin![
     "learnable",
     "music",
     "normalizer",
+    "shakespeare",
     "stages",
     "tasks",
 ];

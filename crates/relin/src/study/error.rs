@@ -20,6 +20,12 @@ pub enum StudyError {
         /// All built-in ones.
         known: String,
     },
+    /// There is nothing to report.
+    #[error("there are no results of a study in {}", folder.display())]
+    NoResults {
+        /// Where they should be.
+        folder: PathBuf,
+    },
     /// The file cannot be read.
     #[error("cannot read the study {}", path.display())]
     Unreadable {

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser};
 use relin::recipe::Override;
 use relin::study::{
-    Analysis, BUILTIN_STUDIES, Bench, Options, Plan, RESULTS_FILE, SMALL, Study, StudyError, StudyFolder,
+    Analysis, BUILTIN_STUDIES, Bench, Ledger, Options, Plan, RESULTS_FILE, SMALL, Study, StudyError,
+    StudyFolder,
 };
 use serde::Serialize;
 
@@ -69,7 +70,7 @@ pub struct StudyArgs {
     /// Make runs again that diverged, crashed or took too long
     #[arg(long)]
     retry: bool,
-    /// Write the report of what there is, and make no further run
+    /// Write the report of what there is, also of a study at work, and make no further run
     #[arg(long, conflicts_with = "dry_run")]
     report_only: bool,
 }
@@ -84,23 +85,33 @@ pub fn run(args: &StudyArgs, globals: &Globals, output: &Output) -> Result<(), F
     if args.dry_run {
         return estimate::dry_run(&plan, &out, &options, output);
     }
+    if args.report_only {
+        // Lines are whole or not there, so the results of a study that is at work can be read.
+        let ledger = Ledger::open(&out)?;
+        if ledger.rows().is_empty() {
+            return Err(StudyError::NoResults { folder: out }.into());
+        }
+        return report(&plan, &ledger, &command(name, args), &out, output);
+    }
     let mut folder = StudyFolder::open(&out)?;
     let children = Children::new(&out, options.threads)?;
-    if !args.report_only {
-        interrupt::stop_gracefully();
-        let mut live = Live::new(&plan, *output);
-        let made = folder.run(&plan, &children, &options, &mut live);
-        live.finish();
-        made?;
-    }
-    let analysis = Analysis::new(&plan, folder.ledger());
-    let command = command(name, args);
-    let files = report::write(&out, &plan, folder.ledger(), &analysis, &command)?;
-    say(&analysis, &out, &files, output);
+    interrupt::stop_gracefully();
+    let mut live = Live::new(&plan, *output);
+    let made = folder.run(&plan, &children, &options, &mut live);
+    live.finish();
+    made?;
+    report(&plan, folder.ledger(), &command(name, args), &out, output)?;
     match interrupt::requested() {
         true => Err(Failure::Paused { missing: folder.missing(&plan, args.retry).len() }),
         false => Ok(()),
     }
+}
+
+fn report(plan: &Plan, ledger: &Ledger, command: &str, out: &Path, output: &Output) -> Result<(), Failure> {
+    let analysis = Analysis::new(plan, ledger);
+    let files = report::write(out, plan, ledger, &analysis, command)?;
+    say(&analysis, out, &files, output);
+    Ok(())
 }
 
 fn plan(name: &str, args: &StudyArgs) -> Result<Plan, Failure> {
