@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// What is gathered, in this order (results are tables, not prose): a folder below the repository's root, the ending, and whether to descend.
-/// Only crates that this one is built from anyway: others would make every edit of theirs rebuild this one.
+/// What is gathered, in this order: a folder below the repository's root, the ending, and whether to descend.
+/// Not results, which are tables; and only crates that this one is built from anyway: others would make every edit of
+/// theirs rebuild this one.
 const GATHERED: [(&str, &str, bool); 4] = [
     ("", "md", false),
     ("docs", "md", false),

@@ -1,6 +1,6 @@
 //! `relin study`: trained once, stopped at will, reported from the results alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -299,6 +299,30 @@ fn time_that_is_over_is_a_result() {
     let rows = results(&bench);
     assert!(rows.iter().any(|row| row["status"] == "out-of-time"), "{rows:?}");
     assert!(read(&bench.path().join("out/summary.md")).contains("of 24 updates"));
+}
+
+#[test]
+fn a_retry_has_its_time_anew() {
+    let bench = bench();
+    let late = |seconds: &str| STUDY.replace("[measure]", &format!("[budget]\nseconds = {seconds}\n[measure]"));
+    bench.write("two.toml", &late("1e-3"));
+    bench.relin(&RUN).exits(0);
+    let clock = |bench: &Bench| {
+        let rows = results(bench);
+        let late = rows.iter().find(|row| row["status"] == "out-of-time").unwrap_or_else(|| panic!("{rows:?}"));
+        let log = bench.path().join("out/runs").join(late["run"].as_str().unwrap()).join("metrics.jsonl");
+        (late["measured"]["seconds"].as_f64(), std::fs::metadata(log).unwrap().modified().unwrap())
+    };
+    let (seconds, before) = clock(&bench);
+    assert_eq!(seconds, Some(1e-3));
+    bench.relin(&[&RUN[..], &["--retry"]].concat()).exits(0);
+    assert!(clock(&bench).1 > before, "it did not begin anew");
+
+    bench.write("two.toml", &late("600"));
+    bench.relin(&[&RUN[..], &["--retry"]].concat()).exits(0);
+    let rows = results(&bench);
+    let last: HashMap<_, _> = rows.iter().map(|row| (row["run"].to_string(), &row["status"])).collect();
+    assert!(last.values().all(|status| *status != "out-of-time"), "{rows:?}");
 }
 
 #[test]

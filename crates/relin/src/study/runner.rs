@@ -1,5 +1,6 @@
 //! Makes the runs that are missing, several at a time, and records each as it ends.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,12 +119,15 @@ impl StudyFolder {
         write_atomic(&self.path.join(STUDY_FILE), plan.study.text.as_bytes())?;
         let missing = self.missing(plan, options.retry);
         audience.began(missing.len(), plan.runs.len());
-        let queue = Mutex::new(missing.iter().copied());
+        let jobs = options.jobs.clamp(1, missing.len().max(1));
+        let anew = |run: &Run| self.ledger.row(&run.id).is_some_and(|row| in_vain(run, row));
+        let begins: Vec<(&Run, bool)> = missing.into_iter().map(|run| (run, anew(run))).collect();
+        let queue = Mutex::new(begins.into_iter());
         let halt = AtomicBool::new(false);
         let mut failure = None;
         std::thread::scope(|scope| {
             let (sender, messages) = mpsc::channel();
-            for _ in 0..options.jobs.clamp(1, missing.len().max(1)) {
+            for _ in 0..jobs {
                 let (sender, queue, halt, path) = (sender.clone(), &queue, &halt, &self.path);
                 scope.spawn(move || worker(queue, halt, path, launcher, &sender));
             }
@@ -159,15 +163,28 @@ fn answers(run: &Run, row: &Row, retry: bool) -> bool {
     }
 }
 
+/// Whether a run that ended badly would end so again, were it to go on where it stands: what is not finite stays so, and
+/// time that is over is over.
+fn in_vain(run: &Run, row: &Row) -> bool {
+    match row.status {
+        Status::Diverged => true,
+        Status::OutOfTime => {
+            let spent = row.measured.seconds.unwrap_or(f64::INFINITY);
+            run.seconds.is_some_and(|limit| limit <= spent)
+        }
+        Status::Finished | Status::Crashed => false,
+    }
+}
+
 enum Message<'a> {
     Started(&'a Run),
     Tick(&'a Run, Tick),
     Ended(&'a Run, Result<Ended, String>),
 }
 
-/// Takes one run after another.
+/// Takes one run after another; those marked begin anew.
 fn worker<'a>(
-    queue: &Mutex<impl Iterator<Item = &'a Run>>,
+    queue: &Mutex<impl Iterator<Item = (&'a Run, bool)>>,
     halt: &AtomicBool,
     path: &Path,
     launcher: &dyn Launcher,
@@ -177,11 +194,21 @@ fn worker<'a>(
     let say = |message| drop(sender.send(message));
     while !halt.load(Ordering::SeqCst) {
         let next = queue.lock().unwrap_or_else(|poison| poison.into_inner()).next();
-        let Some(run) = next else { return };
+        let Some((run, anew)) = next else { return };
         say(Message::Started(run));
         let folder = path.join(RUNS_FOLDER).join(&run.id);
-        let ended = launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick)));
+        let cleared = if anew { clear(&folder) } else { Ok(()) };
+        let ended = cleared.and_then(|()| launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick))));
         say(Message::Ended(run, ended));
+    }
+}
+
+fn clear(folder: &Path) -> Result<(), String> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(format!("cannot remove {}: {error}", folder.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -44,8 +44,8 @@ pub fn train_trial(
     let mut observer = Limited { inner: observer, began: Instant::now(), left };
     let outcome = train(recipe, folder, Resume::Auto, &mut observer);
     let asked = observer.inner.should_stop();
-    let result = |status, reason| {
-        let measured = Box::new(so_far(folder)?);
+    let result = |status, reason, seconds| {
+        let measured = Box::new(Measured { seconds, ..so_far(folder)? });
         Ok(Ended::Result { status, reason: Some(reason), measured })
     };
     match outcome {
@@ -54,10 +54,11 @@ pub fn train_trial(
         Ok(Outcome::Stopped { step }) => {
             let steps = recipe.train.steps;
             let reason = format!("{} s were over after {step} of {steps} updates", seconds.unwrap_or(0.0));
-            result(Status::OutOfTime, reason)
+            result(Status::OutOfTime, reason, seconds)
         }
         Err(TrainError::Diverged { step, place }) => {
-            result(Status::Diverged, format!("{place} is not finite in update {step}"))
+            let reason = format!("{place} is not finite in update {step}");
+            result(Status::Diverged, reason, Some(seconds_spent(folder)))
         }
         Err(error) => Err(error.into()),
     }
