@@ -304,12 +304,14 @@ fn time_that_is_over_is_a_result() {
 #[test]
 fn a_retry_has_its_time_anew() {
     let bench = bench();
-    let late = |seconds: &str| STUDY.replace("[measure]", &format!("[budget]\nseconds = {seconds}\n[measure]"));
+    let late =
+        |seconds: &str| STUDY.replace("[measure]", &format!("[budget]\nseconds = {seconds}\n[measure]"));
     bench.write("two.toml", &late("1e-3"));
     bench.relin(&RUN).exits(0);
     let clock = |bench: &Bench| {
         let rows = results(bench);
-        let late = rows.iter().find(|row| row["status"] == "out-of-time").unwrap_or_else(|| panic!("{rows:?}"));
+        let late =
+            rows.iter().find(|row| row["status"] == "out-of-time").unwrap_or_else(|| panic!("{rows:?}"));
         let log = bench.path().join("out/runs").join(late["run"].as_str().unwrap()).join("metrics.jsonl");
         (late["measured"]["seconds"].as_f64(), std::fs::metadata(log).unwrap().modified().unwrap())
     };

@@ -198,7 +198,8 @@ fn worker<'a>(
         say(Message::Started(run));
         let folder = path.join(RUNS_FOLDER).join(&run.id);
         let cleared = if anew { clear(&folder) } else { Ok(()) };
-        let ended = cleared.and_then(|()| launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick))));
+        let ended =
+            cleared.and_then(|()| launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick))));
         say(Message::Ended(run, ended));
     }
 }
