@@ -59,6 +59,12 @@ fn recipes_that_contradict_themselves() {
             "model.position={ type = \"lrpe\", family = \"permutation\", learn_theta = true }",
             vec!["learn_theta", "angles"],
         ),
+        ("model.position={ type = \"lrpe\", rotated = \"half\" }", vec!["rotated is set", "orthogonal"]),
+        ("model.position={ type = \"lrpe\", cycle = \"single\" }", vec!["cycle is set", "permutation"]),
+        (
+            "model.position={ type = \"lrpe\", basis = \"dct\", reflections = 4 }",
+            vec!["reflections is set", "householder"],
+        ),
     ] {
         train(&bench, set).exits(2).complains(&words);
         assert!(!bench.path().join("run").exists(), "{set} left a folder");

@@ -433,6 +433,14 @@ pub enum EncodingError {
         /// Why it has no effect.
         reason: &'static str,
     },
+    /// A field is set that nothing reads.
+    #[error("{field} is set, but only {reader} reads it: leave it out")]
+    Unread {
+        /// The field.
+        field: &'static str,
+        /// What would read it.
+        reader: &'static str,
+    },
     /// A bias on logits has no factorisation.
     #[error(
         "{name} adds a bias to the logits, which is no product of a query's part and a key's part, so linear attention cannot use it; \

@@ -157,10 +157,9 @@ fn angles_that_depend_on_the_length() {
 fn angles_per_head() {
     let golden = Golden::open("lrpe.safetensors");
     let x = golden.get("N37.D16.x");
-    let base =
-        LrpeConfig { basis: Basis::Identity, per_head: true, pairs: Pairs::Half, ..LrpeConfig::default() };
+    let base = LrpeConfig { basis: Basis::Identity, per_head: true, ..LrpeConfig::default() };
     let with = |family, theta: &str| LrpeConfig { family, theta: Some(golden.get(theta)), ..base.clone() };
-    let rotate = with(Family::Orthogonal, "D16.theta_rotate_HxD2");
+    let rotate = LrpeConfig { pairs: Pairs::Half, ..with(Family::Orthogonal, "D16.theta_rotate_HxD2") };
     let cosine = with(Family::Unitary, "D16.theta_cosine_HxD");
     for (offset, tolerance) in [(0, F32_ROUNDING), (1000, 1e-4)] {
         for (name, config) in [("rotate_half", &rotate), ("cosine", &cosine)] {

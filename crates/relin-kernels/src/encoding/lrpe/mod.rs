@@ -170,7 +170,44 @@ fn check(config: &LrpeConfig, k: usize) -> Result<(), EncodingError> {
     if !(config.theta_base.is_finite() && config.theta_base > 0.0) {
         return bad("theta_base", "a positive number", config.theta_base.to_string());
     }
-    Ok(())
+    check_unread(config)
+}
+
+/// What is set and would change nothing is a mistake of whoever set it.
+fn check_unread(config: &LrpeConfig) -> Result<(), EncodingError> {
+    let usual = LrpeConfig::default();
+    let (family, basis) = (config.family, config.basis);
+    let angles = family != Family::Permutation;
+    let fields = [
+        ("spacing", angles, config.spacing == usual.spacing, "a family with angles"),
+        ("theta_base", angles, config.theta_base == usual.theta_base, "a family with angles"),
+        ("theta", angles, config.theta == usual.theta, "a family with angles"),
+        ("pairs", family == Family::Orthogonal, config.pairs == usual.pairs, "the family \"orthogonal\""),
+        (
+            "rotated",
+            family == Family::Orthogonal,
+            config.rotated == usual.rotated,
+            "the family \"orthogonal\"",
+        ),
+        ("cycle", !angles, config.cycle == usual.cycle, "the family \"permutation\""),
+        ("permutation", !angles, config.permutation == usual.permutation, "the family \"permutation\""),
+        (
+            "basis_permutation",
+            basis == Basis::Permutation,
+            config.basis_permutation == usual.basis_permutation,
+            "the basis \"permutation\"",
+        ),
+        (
+            "reflections",
+            basis == Basis::Householder,
+            config.reflections == usual.reflections,
+            "the basis \"householder\"",
+        ),
+    ];
+    match fields.into_iter().find(|(_, read, usual, _)| !read && !usual) {
+        Some((field, _, _, reader)) => Err(EncodingError::Unread { field, reader }),
+        None => Ok(()),
+    }
 }
 
 /// Number of angles a head has.
