@@ -124,6 +124,27 @@ fn music_is_trained_scored_and_written() {
 }
 
 #[test]
+fn training_validates_on_whole_pieces_or_in_the_windows_asked_for() {
+    let bench = bench();
+    let trained = |more: &[&str]| {
+        std::fs::remove_dir_all(bench.path().join("run")).ok();
+        let done = bench.relin(&[&TRAIN[..], &["--json"], more].concat()).exits(0).json().pop().unwrap();
+        done["valid_loss"].as_f64().unwrap()
+    };
+    let scored = |more: &[&str]| {
+        let scored = bench.relin(&[&["eval", "run", "--json"], more].concat()).exits(0).json().remove(0);
+        scored["loss"].as_f64().unwrap()
+    };
+    let alike = |a: f64, b: f64| (a - b).abs() < 1e-5;
+    let whole = trained(&[]);
+    assert!(alike(whole, scored(&[])) && !alike(whole, scored(&["--lengths", "32"])));
+    let windows = trained(&["--set", "data.music.validation_context=32"]);
+    assert!(alike(windows, scored(&["--lengths", "32"])) && !alike(windows, scored(&[])));
+    let said = bench.relin(&[&TRAIN[..], &["--set", "data.music.validation_context=0"]].concat()).exits(2);
+    said.complains(&["validation_context", "at least 1"]);
+}
+
+#[test]
 fn a_folder_of_files_becomes_tokens_and_what_is_no_music_is_listed() {
     let bench = bench();
     let folder = bench.path().join("music");

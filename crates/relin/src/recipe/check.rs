@@ -190,6 +190,9 @@ fn music(recipe: &Recipe) -> Checked {
         (format!("at most {most} semitones"), music.transpose)
     })?;
     share("data.music.tempo", music.tempo)?;
+    require(music.validation_context != Some(0), "data.music.validation_context", || {
+        ("at least 1 token", 0)
+    })?;
     let remi = music.tokenization == Tokenization::Remi;
     require(remi || music.tempo == 0.0, "data.music.tempo", || {
         ("0, but with tokenization = \"remi\": other tokens say no tempo", music.tempo)

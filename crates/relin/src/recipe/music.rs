@@ -27,6 +27,9 @@ pub struct MusicConfig {
     pub transpose: usize,
     /// Pieces are made faster or slower by up to this share (`remi`).
     pub tempo: f64,
+    /// What is held out is scored, while training, in windows of so many tokens; without it in whole pieces, so that the
+    /// weights kept are good as far as pieces reach, and not only as far as they were trained.
+    pub validation_context: Option<usize>,
 }
 
 impl MusicConfig {

@@ -51,13 +51,14 @@ impl Task for MusicModel {
         recipe.train.batch_size * recipe.data.context
     }
 
-    /// On whole pieces, each token after all that stand before it in its piece.
+    /// On whole pieces, each token after all that stand before it in its piece, or in the windows that the recipe names.
     fn evaluate(&self, recipe: &Recipe, model: &CausalLm) -> Result<Score, TrainError> {
         let train = &recipe.train;
         let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
         let budget = train.batch_size * recipe.data.context;
         let validation = &self.music.validation;
-        let scores = PlacedScores::of(model, whole(validation, model, budget).take(batches));
+        let window = recipe.data.music.validation_context.unwrap_or(LONGEST_PART);
+        let scores = PlacedScores::of(model, within(window, validation, model, budget).take(batches));
         if scores.total.targets == 0 {
             let (name, reason) = ("the validation pieces".into(), "there are no tokens in them".into());
             return Err(DataError::Examples { name, reason }.into());
@@ -71,7 +72,16 @@ pub const LONGEST_PART: usize = 1 << 15;
 
 /// Whole pieces, as far as the model's positions reach, about `budget` tokens at a time.
 pub fn whole<'a>(pieces: &'a Pieces, model: &CausalLm, budget: usize) -> impl Iterator<Item = Batch> + 'a {
-    pieces.windows(model.max_positions().unwrap_or(LONGEST_PART).min(LONGEST_PART), budget)
+    within(LONGEST_PART, pieces, model, budget)
+}
+
+fn within<'a>(
+    window: usize,
+    pieces: &'a Pieces,
+    model: &CausalLm,
+    budget: usize,
+) -> impl Iterator<Item = Batch> + 'a {
+    pieces.windows(model.max_positions().map_or(window, |most| most.min(window)), budget)
 }
 
 /// Tokens of a bucket of positions.
