@@ -124,6 +124,30 @@ fn music_is_trained_scored_and_written() {
 }
 
 #[test]
+fn a_study_draws_the_loss_by_position() {
+    let bench = bench();
+    bench.write(
+        "study.toml",
+        "title = \"t\"\nquestion = \"q\"\nbase = \"recipe.toml\"\nseeds = [0, 1]\nbaseline = \"none\"\n\
+         [measure]\nlengths = [32, 300]\nscore = \"loss\"\n\
+         [[axis]]\nname = \"position\"\nvalues = [{ name = \"none\", set = { model.position = \"none\" } }, { name = \"rope\", set = { model.position = \"rope\" } }]\n",
+    );
+    bench.relin(&["study", "study.toml", "--out", "out", "--quiet"]).exits(0);
+    let figure = std::fs::read_to_string(bench.path().join("out/figures/positions.svg")).unwrap();
+    for word in ["rope", "none", "tokens seen"] {
+        assert!(figure.contains(word), "no `{word}` in {figure}");
+    }
+    let rows = std::fs::read_to_string(bench.path().join("out/results.jsonl")).unwrap();
+    let row: serde_json::Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
+    let lengths = row["measured"]["lengths"].as_array().unwrap();
+    let positions = |at: usize| {
+        let positions = lengths[at]["positions"].as_array().unwrap();
+        positions.iter().map(|at| at["from"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((positions(0), positions(1)), (vec![0], vec![0, 128, 256]));
+}
+
+#[test]
 fn training_validates_on_whole_pieces_or_in_the_windows_asked_for() {
     let bench = bench();
     let trained = |more: &[&str]| {

@@ -84,6 +84,8 @@ pub struct CellResult {
     pub curve: Vec<(usize, Summary)>,
     /// Scores at other contexts.
     pub contexts: Vec<AtContext>,
+    /// Mean losses by position in the longest of them, of tasks that tell them: the middle of some positions, and theirs.
+    pub positions: Vec<(f64, Summary)>,
 }
 
 /// The score at a context.

@@ -134,9 +134,23 @@ pub struct AtLength {
     pub loss: Option<f64>,
     /// Share of right answers.
     pub accuracy: Option<f64>,
+    /// The loss by how many tokens of the context had been seen, of tasks that tell it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub positions: Vec<AtPosition>,
     /// Why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+/// The loss at some positions of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AtPosition {
+    /// The first of them.
+    pub from: usize,
+    /// The position after the last.
+    pub to: usize,
+    /// Nats a target.
+    pub loss: f64,
 }
 
 /// The results of a study, open for more.

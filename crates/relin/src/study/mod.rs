@@ -23,7 +23,7 @@ pub use analysis::{
 pub use builtin::{BUILTIN_STUDIES, BuiltinStudy};
 pub use definition::{Axis, AxisValue, Baseline, Bench, Cell, Exclusion, SMALL, ScoreKind, Study, StudyTask};
 pub use error::{StudyError, TrialError};
-pub use ledger::{AtLength, CurvePoint, Ledger, Measured, RESULTS_FILE, Row, Status};
+pub use ledger::{AtLength, AtPosition, CurvePoint, Ledger, Measured, RESULTS_FILE, Row, Status};
 pub use lock::{LOCK_FILE, Lock};
 pub use plan::{Excluded, Plan, Run, Work};
 pub use runner::{Audience, Launcher, Options, RUNS_FOLDER, STUDY_FILE, StudyFolder, Tick};

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::error::TrialError;
-use super::ledger::{AtLength, CurvePoint, Measured, Status};
-use crate::eval::{EvalError, EvalOptions, MusicEvalOptions, evaluate, evaluate_music, evaluate_probe};
+use super::ledger::{AtLength, AtPosition, CurvePoint, Measured, Status};
+use crate::eval::{
+    Bucket, EvalError, EvalOptions, MusicEvalOptions, evaluate, evaluate_music, evaluate_probe,
+};
 use crate::recipe::{Recipe, Task};
 use crate::runlog::{METRICS_FILE, Resume, Standing, read_metrics, standing};
 use crate::train::events::{Done, Eval, Event, Observer, Outcome, Start, Step};
@@ -74,32 +76,34 @@ pub fn score_lengths(recipe: &Recipe, folder: &Path, lengths: &[usize]) -> Resul
 }
 
 fn at_length(recipe: &Recipe, folder: &Path, length: usize) -> Result<AtLength, TrialError> {
-    let mut found = AtLength { length, loss: None, accuracy: None, refused: None };
-    let mut keep = |loss: f64, accuracy: f64| {
-        (found.loss, found.accuracy) = (finite(loss), finite(accuracy));
-    };
+    let (mut loss, mut accuracy, mut positions) = (None, None, Vec::new());
+    let mut keep = |of: f64, right: f64| (loss, accuracy) = (finite(of), finite(right));
     let scored = match recipe.task {
         Task::Probe => evaluate_probe(folder, &[length], &mut |at| keep(at.loss, at.accuracy)),
         // Few pieces are long.
         Task::Music => {
             let options =
                 MusicEvalOptions { lengths: vec![length], concatenate: true, ..MusicEvalOptions::default() };
-            evaluate_music(folder, &options, &mut |at| keep(at.loss, at.accuracy))
+            evaluate_music(folder, &options, &mut |at| {
+                keep(at.loss, at.accuracy);
+                positions = at.positions.iter().filter_map(at_position).collect();
+            })
         }
         _ => {
             let options = EvalOptions { lengths: vec![length], ..EvalOptions::default() };
             evaluate(folder, &options, &mut |at| keep(at.loss, at.accuracy))
         }
     };
-    match scored {
-        Ok(()) if found.loss.is_none() => found.refused = Some("the loss is not finite".into()),
-        Ok(()) => {}
-        Err(error @ (EvalError::TooLong { .. } | EvalError::TooShort { .. })) => {
-            found.refused = Some(error.to_string());
-        }
+    let refused = match scored {
+        Ok(()) => loss.is_none().then(|| "the loss is not finite".into()),
+        Err(error @ (EvalError::TooLong { .. } | EvalError::TooShort { .. })) => Some(error.to_string()),
         Err(error) => return Err(error.into()),
-    }
-    Ok(found)
+    };
+    Ok(AtLength { length, loss, accuracy, positions, refused })
+}
+
+fn at_position(&Bucket { from, to, loss, .. }: &Bucket) -> Option<AtPosition> {
+    loss.is_finite().then_some(AtPosition { from, to, loss })
 }
 
 fn finished(folder: &Path, done: &Done) -> Result<Ended, TrialError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::comparison::{answered, balanced, paired};
 use super::{Analysis, Answer, AtContext, AxisEffect, CellResult, Comparison, Failure, TaskResult};
 use crate::study::definition::{Cell, ScoreKind, StudyTask};
-use crate::study::ledger::{AtLength, Ledger, Measured, Row, Status};
+use crate::study::ledger::{AtLength, AtPosition, Ledger, Measured, Row, Status};
 use crate::study::plan::{Plan, Run, Work};
 use crate::study::statistics::{Interval, Summary, interval, summary};
 
@@ -68,6 +68,7 @@ impl Results<'_> {
             clamped: clamped(&rows),
             curve: curve(&finished, score),
             contexts: contexts(&finished, score, &task.lengths),
+            positions: positions(&finished, &task.lengths),
         }
     }
 
@@ -233,6 +234,23 @@ fn contexts(rows: &[&Row], score: ScoreKind, lengths: &[usize]) -> Vec<AtContext
         Some(AtContext { length, summary: summary(&values)? })
     };
     lengths.iter().filter_map(of).collect()
+}
+
+/// At the positions where every run has a loss.
+fn positions(rows: &[&Row], lengths: &[usize]) -> Vec<(f64, Summary)> {
+    let in_longest = |row: &&Row| -> Vec<AtPosition> {
+        let scored = row.measured.lengths.iter().filter(|at| lengths.contains(&at.length));
+        scored.max_by_key(|at| at.length).map(|at| at.positions.clone()).unwrap_or_default()
+    };
+    let runs: Vec<Vec<AtPosition>> = rows.iter().map(in_longest).collect();
+    let mean = |place: &AtPosition| {
+        let of = |run: &Vec<AtPosition>| {
+            run.iter().find(|at| (at.from, at.to) == (place.from, place.to)).map(|at| at.loss)
+        };
+        let losses = runs.iter().map(of).collect::<Option<Vec<f64>>>()?;
+        Some(((place.from + place.to) as f64 / 2.0, summary(&losses)?))
+    };
+    runs.first().into_iter().flatten().filter_map(mean).collect()
 }
 
 fn resolution(cells: &[CellResult]) -> Option<f64> {

@@ -38,11 +38,20 @@ pub fn of_task(at: usize, task: &TaskResult, plan: &Plan) -> Vec<Figure> {
         contexts(task),
         "Score over the context, means over the seeds; logarithmic axis. Named as above.",
     );
+    add(
+        "positions",
+        positions(task),
+        "Loss by how many tokens were seen, in the longest context, means over the seeds. Named as above.",
+    );
     figures
 }
 
 fn score_name(task: &TaskResult) -> &'static str {
-    match task.score {
+    score_name_of(task.score)
+}
+
+fn score_name_of(score: ScoreKind) -> &'static str {
+    match score {
         ScoreKind::Loss => "loss per target (nats)",
         ScoreKind::Accuracy => "share of right answers",
     }
@@ -189,5 +198,12 @@ fn contexts(task: &TaskResult) -> Option<String> {
     let chart = Chart::new(title, "context T (tokens)", score_name(task)).log_x().x_ticks(lengths);
     let points =
         |cell: &CellResult| cell.contexts.iter().map(|at| (at.length as f64, at.summary.mean)).collect();
+    lines(task, chart, points, Style::Dots)
+}
+
+fn positions(task: &TaskResult) -> Option<String> {
+    let title = format!("{}: loss by position, trained at T = {}", task.name, task.context);
+    let chart = Chart::new(title, "tokens seen", score_name_of(ScoreKind::Loss));
+    let points = |cell: &CellResult| cell.positions.iter().map(|(at, loss)| (*at, loss.mean)).collect();
     lines(task, chart, points, Style::Dots)
 }
