@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::EncodingError;
+
 /// Λ: which one-parameter group of unitary matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,6 +145,86 @@ impl Default for LrpeConfig {
             permutation: None,
             basis_permutation: None,
             seed: 0,
+        }
+    }
+}
+
+impl LrpeConfig {
+    /// Refuses what contradicts itself or the head size.
+    pub(super) fn check(&self, k: usize) -> Result<(), EncodingError> {
+        let bad = |field, expected: &str, found: String| {
+            Err(EncodingError::BadValue { field, expected: expected.into(), found })
+        };
+        if k == 0 {
+            return Err(EncodingError::TooNarrow { family: self.family.name(), needed: 1, key_dim: k });
+        }
+        if self.family == Family::Orthogonal {
+            match self.rotated {
+                Rotated::All if k % 2 == 1 => return Err(EncodingError::OddWidth { key_dim: k }),
+                Rotated::Half if k < 3 => {
+                    return Err(EncodingError::TooNarrow {
+                        family: "rotated = \"half\"",
+                        needed: 3,
+                        key_dim: k,
+                    });
+                }
+                _ => {}
+            }
+        }
+        if self.basis == Basis::Fourier && self.family != Family::Unitary {
+            return Err(EncodingError::ComplexBasis { family: self.family.name() });
+        }
+        if self.learn_theta && self.family == Family::Permutation {
+            let reason = "the family \"permutation\" has no angles";
+            return Err(EncodingError::NothingToLearn { option: "learn_theta", reason });
+        }
+        if self.learn_basis && self.basis != Basis::Householder {
+            let reason = "only basis \"householder\" can be learned";
+            return Err(EncodingError::NothingToLearn { option: "learn_basis", reason });
+        }
+        if self.basis == Basis::Householder && self.reflections == 0 {
+            return bad("reflections", "at least 1", "0".into());
+        }
+        if !(self.theta_base.is_finite() && self.theta_base > 0.0) {
+            return bad("theta_base", "a positive number", self.theta_base.to_string());
+        }
+        self.check_unread()
+    }
+
+    /// What is set and would change nothing is a mistake of whoever set it.
+    fn check_unread(&self) -> Result<(), EncodingError> {
+        let usual = LrpeConfig::default();
+        let (family, basis) = (self.family, self.basis);
+        let angles = family != Family::Permutation;
+        let fields = [
+            ("spacing", angles, self.spacing == usual.spacing, "a family with angles"),
+            ("theta_base", angles, self.theta_base == usual.theta_base, "a family with angles"),
+            ("theta", angles, self.theta == usual.theta, "a family with angles"),
+            ("pairs", family == Family::Orthogonal, self.pairs == usual.pairs, "the family \"orthogonal\""),
+            (
+                "rotated",
+                family == Family::Orthogonal,
+                self.rotated == usual.rotated,
+                "the family \"orthogonal\"",
+            ),
+            ("cycle", !angles, self.cycle == usual.cycle, "the family \"permutation\""),
+            ("permutation", !angles, self.permutation == usual.permutation, "the family \"permutation\""),
+            (
+                "basis_permutation",
+                basis == Basis::Permutation,
+                self.basis_permutation == usual.basis_permutation,
+                "the basis \"permutation\"",
+            ),
+            (
+                "reflections",
+                basis == Basis::Householder,
+                self.reflections == usual.reflections,
+                "the basis \"householder\"",
+            ),
+        ];
+        match fields.into_iter().find(|(_, read, usual, _)| !read && !usual) {
+            Some((field, _, _, reader)) => Err(EncodingError::Unread { field, reader }),
+            None => Ok(()),
         }
     }
 }

@@ -66,7 +66,7 @@ impl Lrpe {
     /// If the configuration contradicts itself or the width; see [`EncodingError`].
     pub fn new(config: &LrpeConfig, place: Place) -> Result<Self, EncodingError> {
         let k = place.key_dim;
-        check(config, k)?;
+        config.check(k)?;
         let sharers = if config.per_head { place.heads } else { 1 };
         let frequencies = frequencies(config, k);
         let theta = initial_theta(config, frequencies, sharers)?;
@@ -134,79 +134,6 @@ impl Lrpe {
             Core::Rotation { theta, pairs } => Lambda::Rotation { angles: angles(theta), pairs: *pairs },
             Core::Power { cycles } => Lambda::Power { cycles: cycles.clone(), inverse: cycles.inverse() },
         }
-    }
-}
-
-fn check(config: &LrpeConfig, k: usize) -> Result<(), EncodingError> {
-    let bad = |field, expected: &str, found: String| {
-        Err(EncodingError::BadValue { field, expected: expected.into(), found })
-    };
-    if k == 0 {
-        return Err(EncodingError::TooNarrow { family: config.family.name(), needed: 1, key_dim: k });
-    }
-    if config.family == Family::Orthogonal {
-        match config.rotated {
-            Rotated::All if k % 2 == 1 => return Err(EncodingError::OddWidth { key_dim: k }),
-            Rotated::Half if k < 3 => {
-                return Err(EncodingError::TooNarrow { family: "rotated = \"half\"", needed: 3, key_dim: k });
-            }
-            _ => {}
-        }
-    }
-    if config.basis == Basis::Fourier && config.family != Family::Unitary {
-        return Err(EncodingError::ComplexBasis { family: config.family.name() });
-    }
-    if config.learn_theta && config.family == Family::Permutation {
-        let reason = "the family \"permutation\" has no angles";
-        return Err(EncodingError::NothingToLearn { option: "learn_theta", reason });
-    }
-    if config.learn_basis && config.basis != Basis::Householder {
-        let reason = "only basis \"householder\" can be learned";
-        return Err(EncodingError::NothingToLearn { option: "learn_basis", reason });
-    }
-    if config.basis == Basis::Householder && config.reflections == 0 {
-        return bad("reflections", "at least 1", "0".into());
-    }
-    if !(config.theta_base.is_finite() && config.theta_base > 0.0) {
-        return bad("theta_base", "a positive number", config.theta_base.to_string());
-    }
-    check_unread(config)
-}
-
-/// What is set and would change nothing is a mistake of whoever set it.
-fn check_unread(config: &LrpeConfig) -> Result<(), EncodingError> {
-    let usual = LrpeConfig::default();
-    let (family, basis) = (config.family, config.basis);
-    let angles = family != Family::Permutation;
-    let fields = [
-        ("spacing", angles, config.spacing == usual.spacing, "a family with angles"),
-        ("theta_base", angles, config.theta_base == usual.theta_base, "a family with angles"),
-        ("theta", angles, config.theta == usual.theta, "a family with angles"),
-        ("pairs", family == Family::Orthogonal, config.pairs == usual.pairs, "the family \"orthogonal\""),
-        (
-            "rotated",
-            family == Family::Orthogonal,
-            config.rotated == usual.rotated,
-            "the family \"orthogonal\"",
-        ),
-        ("cycle", !angles, config.cycle == usual.cycle, "the family \"permutation\""),
-        ("permutation", !angles, config.permutation == usual.permutation, "the family \"permutation\""),
-        (
-            "basis_permutation",
-            basis == Basis::Permutation,
-            config.basis_permutation == usual.basis_permutation,
-            "the basis \"permutation\"",
-        ),
-        (
-            "reflections",
-            basis == Basis::Householder,
-            config.reflections == usual.reflections,
-            "the basis \"householder\"",
-        ),
-    ];
-    match fields.into_iter().find(|(_, read, usual, _)| !read && !usual) {
-        Some((field, _, _, reader)) => Err(EncodingError::Unread { field, reader }),
-        None => Ok(()),
     }
 }
 
