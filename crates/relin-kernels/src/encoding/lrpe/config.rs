@@ -191,14 +191,13 @@ impl LrpeConfig {
         self.check_unread()
     }
 
-    /// What is set and would change nothing is a mistake of whoever set it.
+    /// What is set and would change nothing is a mistake of whoever set it. How angles lie may be said once for all
+    /// families of a study, and passes.
     fn check_unread(&self) -> Result<(), EncodingError> {
         let usual = LrpeConfig::default();
         let (family, basis) = (self.family, self.basis);
         let angles = family != Family::Permutation;
         let fields = [
-            ("spacing", angles, self.spacing == usual.spacing, "a family with angles"),
-            ("theta_base", angles, self.theta_base == usual.theta_base, "a family with angles"),
             ("theta", angles, self.theta == usual.theta, "a family with angles"),
             ("pairs", family == Family::Orthogonal, self.pairs == usual.pairs, "the family \"orthogonal\""),
             (
