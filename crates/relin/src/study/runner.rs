@@ -224,7 +224,9 @@ fn take(
         Message::Started(run) => audience.started(run),
         Message::Tick(run, tick) => audience.tick(run, tick),
         Message::Ended(_, Ok(Ended::Stopped)) => {}
-        Message::Ended(run, Ok(Ended::Result { status, reason, measured })) => {
+        Message::Ended(run, Ok(Ended::Result { status, reason, mut measured })) => {
+            let former = ledger.row(&run.id).and_then(|row| row.measured.peak_bytes);
+            measured.peak_bytes = measured.peak_bytes.or(former);
             let row = Row { status, reason, measured: *measured, ..blank_row(plan, options, run) };
             ledger.append(row.clone())?;
             audience.ended(run, &row);
@@ -367,12 +369,19 @@ mod tests {
     fn more_lengths_take_a_finished_run_up_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut study = StudyFolder::open(folder.path()).unwrap();
-        study
-            .run(&plan(), &told(|_| result(Status::Finished)), &options(false), &mut Counts::default())
-            .unwrap();
+        let trained = told(|_| {
+            let measured = Box::new(Measured { peak_bytes: Some(5), ..Measured::default() });
+            Ok(Ended::Result { status: Status::Finished, reason: None, measured })
+        });
+        study.run(&plan(), &trained, &options(false), &mut Counts::default()).unwrap();
         let longer = format!("{STUDY}[measure]\nlengths = [64]\n");
         let longer = Plan::new(Study::parse("s.toml", &longer, SMALL, None).unwrap(), &[]).unwrap();
         assert_eq!(study.missing(&longer, false).len(), 4);
+
+        let scored = told(|_| result(Status::Finished));
+        study.run(&longer, &scored, &options(false), &mut Counts::default()).unwrap();
+        let again = study.ledger().row(&longer.runs[0].id).unwrap();
+        assert_eq!(again.measured.peak_bytes, Some(5), "the peak of training was lost");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use relin::recipe::Recipe;
+use relin::runlog::{Resume, Standing, standing};
 use relin::study::{Ended, Lock, Measured, Status, score_lengths, train_trial};
 use serde::{Deserialize, Serialize};
 
@@ -61,11 +62,13 @@ pub fn run_one(args: &StudyRunArgs, _: &Output) -> Result<(), Failure> {
     }
     let output = Output::new(true, true);
     let mut progress = Progress::new(output);
+    let trained_before = matches!(standing(&args.out, &recipe, Resume::Auto), Ok(Standing::Finished(_)));
     let (ended, peak) = peak_of(|| train_trial(&recipe, &args.out, args.seconds, &mut progress));
     let last = match ended? {
         Ended::Stopped => Last::Stopped,
         Ended::Result { status, reason, mut measured } => {
-            measured.peak_bytes = Some(peak as u64);
+            // What is only scored further has no peak of training.
+            measured.peak_bytes = (!trained_before).then_some(peak as u64);
             if status == Status::Finished {
                 let lengths: Vec<usize> = args.lengths.iter().map(|length| length.get()).collect();
                 measured.lengths = score_lengths(&recipe, &args.out, &lengths)?;
