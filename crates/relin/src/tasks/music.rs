@@ -57,7 +57,7 @@ impl Task for MusicModel {
         let batches = if train.eval_batches == 0 { usize::MAX } else { train.eval_batches };
         let budget = train.batch_size * recipe.data.context;
         let validation = &self.music.validation;
-        let window = recipe.data.music.validation_context.unwrap_or(LONGEST_PART);
+        let window = recipe.data.music.validation_context.unwrap_or(LONGEST_PART).min(LONGEST_PART);
         let scores = PlacedScores::of(model, within(window, validation, model, budget).take(batches));
         if scores.total.targets == 0 {
             let (name, reason) = ("the validation pieces".into(), "there are no tokens in them".into());
