@@ -74,7 +74,7 @@ impl Suite {
     /// # Errors
     /// All properties that do not hold.
     pub fn check(&self) -> Result<(), Vec<Violation>> {
-        let properties: [Property; 11] = [
+        let properties: [Property; 12] = [
             ("declared widths and parameters", Self::widths),
             ("encoded scores are the kernel's", Self::agrees_with_kernel),
             ("noisy maps are the stated ones", Self::agrees_with_dense_map),
@@ -82,6 +82,7 @@ impl Suite {
             ("the kernel depends on the lag alone", Self::is_relative),
             ("rows keep their length", Self::is_unitary),
             ("rows together are rows alone", Self::is_split_invariant),
+            ("sequences together are sequences alone", Self::shares_positions),
             ("gradients are central differences", Self::gradients),
             ("single precision at a million", Self::precision),
             ("all forms of linear attention are the naive one", Self::forms_agree),
@@ -244,6 +245,34 @@ impl Suite {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn shares_positions(&self) -> Check {
+        let (encoder, sequences, rows, position) = (self.exact.bind(&self.params), 3, 37, 50);
+        let x = self.rows(1, sequences * rows);
+        let (of_x, of_out) = (rows * self.k(), rows * self.exact.encoded_dim());
+        let d_out = normals(2, sequences * of_out);
+        for (side, head) in SIDES.into_iter().flat_map(|side| (0..self.heads).map(move |head| (side, head))) {
+            let at = |what: String| format!("{side:?}, head {head}: {what}");
+            let alone: Vec<f64> =
+                x.chunks(of_x).flat_map(|x| self.encode(&*encoder, side, head, position, x)).collect();
+            let mut together = vec![f64::NAN; alone.len()];
+            encoder.encode_sequences(side, head, position, sequences, &x, &mut together);
+            all_close(&together, &alone, 1e-11).map_err(at)?;
+            let [mut d_alone, mut d_together] =
+                [(); 2].map(|()| (vec![f64::NAN; x.len()], vec![0.0; self.params.len()]));
+            let of_sequences = x.chunks(of_x).zip(alone.chunks(of_out)).zip(d_out.chunks(of_out));
+            for (((x, encoded), d_out), d_x) in of_sequences.zip(d_alone.0.chunks_mut(of_x)) {
+                encoder.vjp(side, head, position, x, encoded, d_out, d_x, &mut d_alone.1);
+            }
+            let (d_x, d_params) = (&mut d_together.0, &mut d_together.1);
+            encoder.vjp_sequences(side, head, position, sequences, &x, &together, &d_out, d_x, d_params);
+            all_close(&d_together.0, &d_alone.0, 1e-11)
+                .map_err(|what| at(format!("gradient of x: {what}")))?;
+            all_close(&d_together.1, &d_alone.1, 1e-11)
+                .map_err(|what| at(format!("gradient of the parameters: {what}")))?;
         }
         Ok(())
     }

@@ -232,6 +232,27 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
     /// - `out`: `[n, K']`, overwritten
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]);
 
+    /// Encodes several sequences at the same consecutive positions: `out_bi = M_{position + i} x_bi`. For encodings that can
+    /// share the work.
+    ///
+    /// # Shapes
+    /// - `x`: `[sequences, n, K]`
+    /// - `out`: `[sequences, n, K']`, overwritten
+    fn encode_sequences(
+        &self,
+        side: Side,
+        head: usize,
+        position: i64,
+        sequences: usize,
+        x: &[R],
+        out: &mut [R],
+    ) {
+        let [x_len, out_len] = [x.len(), out.len()].map(|len| len / sequences);
+        for (x, out) in x.chunks(x_len).zip(out.chunks_mut(out_len)) {
+            self.encode(side, head, position, x, out);
+        }
+    }
+
     /// Encodes rows at any positions: `out_i = M_{positions_i} x_i`. For encodings to do better than run by run.
     ///
     /// # Shapes
@@ -292,6 +313,26 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         d_x: &mut [R],
         d_params: &mut [f64],
     );
+
+    /// [`vjp`](Self::vjp) of [`encode_sequences`](Self::encode_sequences).
+    fn vjp_sequences(
+        &self,
+        side: Side,
+        head: usize,
+        position: i64,
+        sequences: usize,
+        x: &[R],
+        encoded: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        let [x_len, out_len] = [x.len(), d_out.len()].map(|len| len / sequences);
+        let rows = x.chunks(x_len).zip(encoded.chunks(out_len)).zip(d_out.chunks(out_len));
+        for (((x, encoded), d_out), d_x) in rows.zip(d_x.chunks_mut(x_len)) {
+            self.vjp(side, head, position, x, encoded, d_out, d_x, d_params);
+        }
+    }
 
     /// [`vjp`](Self::vjp) of [`encode_at`](Self::encode_at).
     fn vjp_at(

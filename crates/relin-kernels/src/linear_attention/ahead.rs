@@ -1,9 +1,11 @@
 //! Encodings whose cost is not by the row: queries and keys are encoded before the attention, in long blocks.
 //!
 //! A filter of P taps needs the noise of P − 1 positions besides its own, whether it encodes a chunk of 64 tokens or a
-//! block of 1024. So where [`Encoding::halo`] is not 0, `[N, H, K']` tensors of encoded queries and keys do exist, and
-//! the attention takes them as they are.
+//! block of 1024; and what it makes of the noise is the same for all sequences of a batch at the same positions. So where
+//! [`Encoding::halo`] is not 0, `[N, H, K']` tensors of encoded queries and keys do exist, and the attention takes them as
+//! they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Gradients, Inputs, LinearAttention};
@@ -15,8 +17,10 @@ use crate::parallel;
 use crate::real::Real;
 use crate::segments::{Mask, Segment};
 
-/// Rows that are encoded at once.
+/// Positions whose rows are encoded at once.
 const BLOCK: usize = 1024;
+/// Sequences that are encoded together at most: more would save little and leave few tasks to threads.
+const TOGETHER: usize = 16;
 
 /// Encoded queries and keys, and the attention that takes them.
 pub(super) struct EncodedAhead<R: FastMath> {
@@ -70,25 +74,38 @@ impl<R: FastMath> EncodedAhead<R> {
     }
 }
 
-/// One head's rows of a block, in `[N, H, width]`.
-fn gather<R: FastMath>(tensor: &[R], heads: usize, head: usize, width: usize, block: Segment) -> Vec<R> {
-    let mut rows = vec![R::ZERO; block.len * width];
-    let tensor = &tensor[(block.start * heads + head) * width..];
-    FeatureMap::Identity.apply_strided(width, tensor, heads * width, &mut rows);
-    rows
+/// Blocks of sequences at the same positions.
+struct Group {
+    position: i64,
+    len: usize,
+    /// The first row of each, in order.
+    starts: Vec<usize>,
 }
 
-/// Segments in blocks, in order.
-fn blocks(segments: &[Segment]) -> Vec<Segment> {
-    let of_segment = |segment: &Segment| {
-        let segment = *segment;
-        (0..segment.len).step_by(BLOCK).map(move |from| Segment {
-            start: segment.start + from,
-            len: BLOCK.min(segment.len - from),
-            offset: segment.offset + from as i64,
-        })
-    };
-    segments.iter().flat_map(of_segment).collect()
+impl Group {
+    /// Segments in blocks, of which those at the same positions are one group.
+    fn all(segments: &[Segment]) -> Vec<Self> {
+        let mut starts: BTreeMap<(i64, usize), Vec<usize>> = BTreeMap::new();
+        for segment in segments {
+            for from in (0..segment.len).step_by(BLOCK) {
+                let at = (segment.offset + from as i64, BLOCK.min(segment.len - from));
+                starts.entry(at).or_default().push(segment.start + from);
+            }
+        }
+        let groups = starts.iter().flat_map(|(&(position, len), starts)| {
+            starts.chunks(TOGETHER).map(move |starts| Self { position, len, starts: starts.to_vec() })
+        });
+        groups.collect()
+    }
+
+    /// Copies one head's rows of a `[N, H, width]` tensor, `[sequences, len, width]`.
+    fn gather<R: FastMath>(&self, tensor: &[R], heads: usize, head: usize, width: usize, rows: &mut Vec<R>) {
+        rows.resize(self.starts.len() * self.len * width, R::ZERO);
+        for (start, rows) in self.starts.iter().zip(rows.chunks_mut(self.len * width)) {
+            let tensor = &tensor[(start * heads + head) * width..];
+            FeatureMap::Identity.apply_strided(width, tensor, heads * width, rows);
+        }
+    }
 }
 
 /// `[N, H, K']`; 0 outside the segments.
@@ -100,26 +117,42 @@ fn encode<R: FastMath>(
     x: &[R],
 ) -> Vec<R> {
     let (heads, k, width) = (attention.heads, attention.encoding.key_dim(), attention.encoding.encoded_dim());
+    let groups = Group::all(segments);
     let mut out = vec![R::ZERO; x.len() / k * width];
-    let mut rest = Columns::split(&mut out, heads, width);
-    let (mut tasks, mut done) = (Vec::new(), 0);
-    for block in blocks(segments) {
-        for (head, rest) in rest.iter_mut().enumerate() {
-            rest.take(block.start - done);
-            tasks.push((block, head, rest.take(block.len)));
-        }
-        done = block.start + block.len;
-    }
+    let places = places(&groups, Columns::split(&mut out, heads, width));
     parallel::for_each(
-        tasks,
-        || vec![R::ZERO; BLOCK * width],
-        |rows, (block, head, mut out)| {
-            let rows = &mut rows[..block.len * width];
-            encoder.encode(side, head, block.offset, &gather(x, heads, head, k, block), rows);
-            rows.chunks(width).enumerate().for_each(|(i, row)| out.row(i).copy_from_slice(row));
+        places.into_iter().enumerate().collect(),
+        || [Vec::new(), Vec::new()],
+        |[x_rows, rows], (task, mut places)| {
+            let (group, head) = (&groups[task / heads], task % heads);
+            group.gather(x, heads, head, k, x_rows);
+            rows.resize(group.starts.len() * group.len * width, R::ZERO);
+            encoder.encode_sequences(side, head, group.position, group.starts.len(), x_rows, rows);
+            for (place, rows) in places.iter_mut().zip(rows.chunks(group.len * width)) {
+                rows.chunks(width).enumerate().for_each(|(i, row)| place.row(i).copy_from_slice(row));
+            }
         },
     );
     out
+}
+
+/// Each group's rows in each head's columns, in the order of its sequences.
+fn places<'a, R>(groups: &[Group], mut heads: Vec<Columns<'a, R>>) -> Vec<Vec<Columns<'a, R>>> {
+    let starts =
+        groups.iter().enumerate().flat_map(|(at, group)| group.starts.iter().map(move |&start| (start, at)));
+    let mut starts: Vec<(usize, usize)> = starts.collect();
+    starts.sort_unstable();
+    let mut places: Vec<Vec<Columns<'a, R>>> = (0..groups.len() * heads.len()).map(|_| Vec::new()).collect();
+    let mut done = 0;
+    for (start, at) in starts {
+        let of_heads = places.chunks_mut(heads.len()).nth(at).into_iter().flatten();
+        for (head, places) in heads.iter_mut().zip(of_heads) {
+            head.take(start - done);
+            places.push(head.take(groups[at].len));
+        }
+        done = start + groups[at].len;
+    }
+    places
 }
 
 /// Writes the gradients of rows inside the segments to `d_x`; returns those of the parameters for each head, whose own
@@ -136,17 +169,32 @@ fn vjp<R: FastMath>(
     let parameters = attention.encoding.parameters().iter().map(|parameter| parameter.len()).sum();
     let mut d_params = vec![vec![0.0; parameters]; heads];
     let tasks = Columns::split(d_x, heads, k).into_iter().zip(&mut d_params).enumerate();
-    let blocks = blocks(segments);
+    let groups = Group::all(segments);
     parallel::for_each(
         tasks.collect(),
-        || vec![R::ZERO; BLOCK * k],
-        |rows, (head, (mut d_x, d_params))| {
-            for &block in &blocks {
-                let rows = &mut rows[..block.len * k];
-                let [x, encoded, d] = [(x, k), (encoded, width), (d_encoded, width)]
-                    .map(|(tensor, width)| gather(tensor, heads, head, width, block));
-                encoder.vjp(side, head, block.offset, &x, &encoded, &d, rows, d_params);
-                rows.chunks(k).enumerate().for_each(|(i, row)| d_x.row(block.start + i).copy_from_slice(row));
+        Default::default,
+        |rows: &mut [Vec<R>; 4], (head, (mut d_x, d_params))| {
+            let [x_rows, encoded_rows, d, d_rows] = rows;
+            for group in &groups {
+                group.gather(x, heads, head, k, x_rows);
+                group.gather(encoded, heads, head, width, encoded_rows);
+                group.gather(d_encoded, heads, head, width, d);
+                d_rows.resize(x_rows.len(), R::ZERO);
+                let (position, sequences) = (group.position, group.starts.len());
+                encoder.vjp_sequences(
+                    side,
+                    head,
+                    position,
+                    sequences,
+                    x_rows,
+                    encoded_rows,
+                    d,
+                    d_rows,
+                    d_params,
+                );
+                for (start, d_rows) in group.starts.iter().zip(d_rows.chunks(group.len * k)) {
+                    d_rows.chunks(k).enumerate().for_each(|(i, row)| d_x.row(start + i).copy_from_slice(row));
+                }
             }
         },
     );

@@ -6,26 +6,22 @@
 //!
 //! On a grid, n, j and τ have a coordinate for each axis, and filters `P` taps along each.
 //!
-//! Noise at a position is a function of the position, so a block of n rows needs nothing but its own n + P − 1 noise rows.
-//! The filters and the rows of x are merged into a banded matrix, `A_ij = x_id w_d,j−i`, whose product with the
-//! noise is the block's part of feature d; the gradient for both of them comes from one product `d_out Z^T`.
-//!
 //! # Reference
 //! Eq. 22 and the authors' `ConvSPE`, whose PyTorch code names the query's filters `conv_k` and the key's `conv_q`.
 
-use rayon::prelude::*;
+mod encoder;
+
 use serde::{Deserialize, Serialize};
 
+use encoder::Bound;
+
 use super::gate::{self, Gates};
-use super::lattice::{BAND, Band, Lattice};
+use super::lattice::Lattice;
 use super::noise::{Noise, Purpose};
 use super::{MOST_REALIZATIONS, NoiseMode, check_count, diagonal};
 use crate::encoding::{Agreement, Encoder, Encoding, EncodingError, Parameter, Place, Side, Stage};
-use crate::matmul::{Into, Mat, matmul};
 use crate::real::Real;
 
-/// Rows whose noise is held at once.
-const BLOCK: usize = 1024;
 const LONGEST: usize = 1 << 20;
 
 /// convSPE. The parameters do not depend on `realizations`: a trained encoding may be built again with others.
@@ -143,29 +139,7 @@ impl ConvSpe {
         params: &[R],
         source: S,
     ) -> Box<dyn Encoder<R>> {
-        let (k, r) = (self.place.key_dim, self.config.realizations);
-        let bind = |head: usize| {
-            let gates = self.gates(params, head);
-            let mut constant = Vec::new();
-            if self.config.gated {
-                constant.resize(k * r, R::ZERO);
-                for (d, row) in constant.chunks_mut(r).enumerate() {
-                    source.gate(head, d, row);
-                    row.iter_mut().for_each(|e| *e *= R::from_f64(self.scale() * gates.constant(d)));
-                }
-            }
-            let filters = |side| {
-                let filters = self.filters(params, side, head).chunks(self.lattice.taps()).enumerate();
-                let scaled = |(d, row): (usize, &[R])| {
-                    let scale = R::from_f64(self.scale() * gates.positional(d));
-                    row.iter().map(|&w| w * scale).collect::<Vec<_>>()
-                };
-                filters.flat_map(scaled).collect::<Vec<_>>()
-            };
-            Head { query: filters(Side::Query), key: filters(Side::Key), gates, constant }
-        };
-        let heads = (0..self.place.heads).into_par_iter().map(bind).collect();
-        Box::new(Bound { encoding: self.clone(), heads, source })
+        Box::new(Bound::new(self.clone(), params, source))
     }
 
     /// `P'_d(τ)`; τ = s − t, a lag along each axis.
@@ -313,185 +287,5 @@ impl<R: Real> Encoding<R> for ConvSpe {
 
     fn halo(&self) -> usize {
         self.lattice.reach()
-    }
-}
-
-#[derive(Debug)]
-struct Bound<R, S> {
-    encoding: ConvSpe,
-    heads: Vec<Head<R>>,
-    source: S,
-}
-
-/// One head: filters `[K, taps]` times `√(1 − g) (RK)^−¼`, and `√g ε (RK)^−¼`, `[K, R]` or empty.
-#[derive(Debug)]
-struct Head<R> {
-    query: Vec<R>,
-    key: Vec<R>,
-    gates: Gates,
-    constant: Vec<R>,
-}
-
-impl<R> Head<R> {
-    fn filters(&self, side: Side) -> &[R] {
-        match side {
-            Side::Query => &self.query,
-            Side::Key => &self.key,
-        }
-    }
-}
-
-impl<R: Real, S: Source<R>> Bound<R, S> {
-    /// Calls `band(d, band, noise)` for every feature and band of rows, the noise beginning with that of the band.
-    fn for_each_band(
-        &self,
-        head: usize,
-        position: i64,
-        rows: usize,
-        mut band: impl FnMut(usize, Band, &[R]),
-    ) {
-        let (lattice, r) = (&self.encoding.lattice, self.encoding.config.realizations);
-        let mut noise = Vec::new();
-        for block in (0..rows).step_by(BLOCK) {
-            let (first, in_block) = (position + block as i64, BLOCK.min(rows - block));
-            let range = lattice.noise_of(first, in_block);
-            let bands = lattice.bands(first, in_block);
-            noise.resize((range.end - range.start) as usize * r, R::ZERO);
-            for d in 0..self.encoding.place.key_dim {
-                self.source.code(head, d, range.start, &mut noise);
-                for &Band { from, rows, noise: at } in &bands {
-                    let noise = &noise[(at - range.start) as usize * r..];
-                    band(d, Band { from: block + from, rows, noise: at }, noise);
-                }
-            }
-        }
-    }
-}
-
-/// `A_ij = x_i w_{j−i}`: rows times filters as a matrix whose product with the noise is their part of the code.
-struct Banded<R> {
-    a: Vec<R>,
-    /// Columns that the zeros of `a` belong to.
-    width: usize,
-}
-
-impl<R: Real> Banded<R> {
-    fn new(kernel_size: usize) -> Self {
-        Self { a: vec![R::ZERO; BAND * (BAND + kernel_size - 1)], width: 0 }
-    }
-
-    /// For rows `x` and P taps next to each other.
-    fn fill(&mut self, x: impl ExactSizeIterator<Item = R>, filter: &[R]) -> Mat<'_, R> {
-        let rows = x.len();
-        let width = rows + filter.len() - 1;
-        if width != std::mem::replace(&mut self.width, width) {
-            self.a.fill(R::ZERO);
-        }
-        for (i, x) in x.enumerate() {
-            let row = &mut self.a[i * width + i..][..filter.len()];
-            row.iter_mut().zip(filter).for_each(|(a, &w)| *a = x * w);
-        }
-        Mat::new(&self.a, rows, width)
-    }
-}
-
-impl<R: Real, S: Source<R>> Encoder<R> for Bound<R, S> {
-    fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
-        let ConvSpeConfig { kernel_size: p, realizations: r, .. } = self.encoding.config;
-        let k = self.encoding.place.key_dim;
-        let rows = x.len() / k;
-        let bound = &self.heads[head];
-        match bound.constant.as_slice() {
-            [] => out.fill(R::ZERO),
-            constant => matmul(out, Into::Overwrite, Mat::new(x, rows, k), Mat::new(constant, k, r)),
-        }
-        let lattice = &self.encoding.lattice;
-        let (mut banded, runs) = (Banded::new(p), lattice.runs().collect::<Vec<_>>());
-        self.for_each_band(head, position, rows, |d, band, noise| {
-            let filter = &bound.filters(side)[d * lattice.taps()..][..lattice.taps()];
-            let out = &mut out[band.from * r..][..band.rows * r];
-            for (run, filter) in runs.iter().zip(filter.chunks(p)) {
-                let a = banded.fill((0..band.rows).map(|i| x[(band.from + i) * k + d]), filter);
-                matmul(out, Into::Accumulate, a, Mat::new(&noise[run * r..], band.rows + p - 1, r));
-            }
-        });
-    }
-
-    /// The maps themselves, all of a block's noise drawn once.
-    fn maps(&self, side: Side, head: usize, first: i64, rows: usize, k: usize, out: &mut [R]) {
-        let ConvSpeConfig { kernel_size: p, realizations: r, .. } = self.encoding.config;
-        let (lattice, bound) = (&self.encoding.lattice, &self.heads[head]);
-        let (mut banded, runs) = (Banded::new(p), lattice.runs().collect::<Vec<_>>());
-        let mut codes = vec![R::ZERO; BAND * r];
-        self.for_each_band(head, first, rows, |d, band, noise| {
-            let filter = &bound.filters(side)[d * lattice.taps()..][..lattice.taps()];
-            let codes = &mut codes[..band.rows * r];
-            match bound.constant.get(d * r..(d + 1) * r) {
-                Some(constant) => codes.chunks_mut(r).for_each(|row| row.copy_from_slice(constant)),
-                None => codes.fill(R::ZERO),
-            }
-            for (run, filter) in runs.iter().zip(filter.chunks(p)) {
-                let a = banded.fill((0..band.rows).map(|_| R::ONE), filter);
-                matmul(codes, Into::Accumulate, a, Mat::new(&noise[run * r..], band.rows + p - 1, r));
-            }
-            for (i, code) in codes.chunks(r).enumerate() {
-                out[((band.from + i) * k + d) * r..][..r].copy_from_slice(code);
-            }
-        });
-    }
-
-    fn vjp(
-        &self,
-        side: Side,
-        head: usize,
-        position: i64,
-        x: &[R],
-        _encoded: &[R],
-        d_out: &[R],
-        d_x: &mut [R],
-        d_params: &mut [f64],
-    ) {
-        let ConvSpeConfig { kernel_size: p, realizations: r, gated, .. } = self.encoding.config;
-        let Place { key_dim: k, heads, .. } = self.encoding.place;
-        let (rows, lattice, bound) = (x.len() / k, &self.encoding.lattice, &self.heads[head]);
-        let (taps, runs) = (lattice.taps(), lattice.runs().collect::<Vec<_>>());
-        let mut d_log_constant = vec![0.0; k];
-        d_x.fill(R::ZERO);
-        if gated {
-            matmul(d_x, Into::Overwrite, Mat::new(d_out, rows, r), Mat::new(&bound.constant, k, r).t());
-            for (at, (d, x)) in d_x.iter().zip(x).enumerate() {
-                d_log_constant[at % k] += (*d * *x).to_f64();
-            }
-        }
-        let mut d_log_positional = vec![0.0; k];
-        let mut correlation = vec![R::ZERO; BAND * (BAND + p - 1)];
-        let mut d_filter = vec![R::ZERO; p];
-        let which = usize::from(side == Side::Key);
-        self.for_each_band(head, position, rows, |d, band, noise| {
-            let width = band.rows + p - 1;
-            let d_out = Mat::new(&d_out[band.from * r..], band.rows, r);
-            let scale = self.encoding.scale() * bound.gates.positional(d);
-            let filters = bound.filters(side)[d * taps..][..taps].chunks(p);
-            let d_filters = d_params[((which * heads + head) * k + d) * taps..][..taps].chunks_mut(p);
-            for ((&run, filter), d_filters) in runs.iter().zip(filters).zip(d_filters) {
-                matmul(&mut correlation, Into::Overwrite, d_out, Mat::new(&noise[run * r..], width, r).t());
-                d_filter.fill(R::ZERO);
-                for i in 0..band.rows {
-                    let at = (band.from + i) * k + d;
-                    let row = &correlation[i * width + i..][..p];
-                    let d_code: R = row.iter().zip(filter).map(|(&c, &w)| c * w).sum();
-                    d_x[at] += d_code;
-                    d_log_positional[d] += (d_code * x[at]).to_f64();
-                    d_filter.iter_mut().zip(row).for_each(|(sum, &c)| *sum += x[at] * c);
-                }
-                d_filters.iter_mut().zip(&d_filter).for_each(|(sum, &d)| *sum += scale * d.to_f64());
-            }
-        });
-        if gated {
-            let d_gates = &mut d_params[2 * heads * k * taps + head * k..][..k];
-            for (d, d_gate) in d_gates.iter_mut().enumerate() {
-                *d_gate += bound.gates.raw_gradient(d, d_log_positional[d], d_log_constant[d]);
-            }
-        }
     }
 }
