@@ -124,18 +124,19 @@ impl StudyFolder {
         let begins: Vec<(&Run, bool)> = missing.into_iter().map(|run| (run, anew(run))).collect();
         let queue = Mutex::new(begins.into_iter());
         let halt = AtomicBool::new(false);
+        let path = self.path.clone();
         let mut failure = None;
         std::thread::scope(|scope| {
             let (sender, messages) = mpsc::channel();
             for _ in 0..jobs {
-                let (sender, queue, halt, path) = (sender.clone(), &queue, &halt, &self.path);
+                let (sender, queue, halt, path) = (sender.clone(), &queue, &halt, &path);
                 scope.spawn(move || worker(queue, halt, path, launcher, &sender));
             }
             drop(sender);
             loop {
                 match messages.recv_timeout(Duration::from_millis(100)) {
                     Ok(message) => {
-                        if let Err(error) = take(&mut self.ledger, plan, options, message, audience) {
+                        if let Err(error) = self.take(plan, options, message, audience) {
                             failure.get_or_insert(error);
                             halt.store(true, Ordering::SeqCst);
                         }
@@ -149,6 +150,33 @@ impl StudyFolder {
             }
         });
         failure.map_or(Ok(()), Err)
+    }
+
+    fn take(
+        &mut self,
+        plan: &Plan,
+        options: &Options,
+        message: Message,
+        audience: &mut dyn Audience,
+    ) -> Result<(), StudyError> {
+        match message {
+            Message::Started(run) => audience.started(run),
+            Message::Tick(run, tick) => audience.tick(run, tick),
+            Message::Ended(_, Ok(Ended::Stopped)) => {}
+            Message::Ended(run, Ok(Ended::Result { status, reason, mut measured })) => {
+                let former = self.ledger.row(&run.id).and_then(|row| row.measured.peak_bytes);
+                measured.peak_bytes = measured.peak_bytes.or(former);
+                let row = Row { status, reason, measured: *measured, ..blank_row(plan, options, run) };
+                self.ledger.append(row.clone())?;
+                remove(std::fs::remove_file, &anew_mark(&self.path.join(RUNS_FOLDER).join(&run.id)))
+                    .map_err(|reason| StudyError::Refused { run: plan.run_name(run), reason })?;
+                audience.ended(run, &row);
+            }
+            Message::Ended(run, Err(reason)) => {
+                return Err(StudyError::Refused { run: plan.run_name(run), reason });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -197,45 +225,33 @@ fn worker<'a>(
         let Some((run, anew)) = next else { return };
         say(Message::Started(run));
         let folder = path.join(RUNS_FOLDER).join(&run.id);
-        let cleared = if anew { clear(&folder) } else { Ok(()) };
-        let ended =
-            cleared.and_then(|()| launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick))));
+        let ready = if anew { begin_anew(&folder) } else { Ok(()) };
+        let ended = ready.and_then(|()| launcher.launch(run, &folder, &|tick| say(Message::Tick(run, tick))));
         say(Message::Ended(run, ended));
     }
 }
 
-fn clear(folder: &Path) -> Result<(), String> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(format!("cannot remove {}: {error}", folder.display()))
-        }
-        _ => Ok(()),
+/// Empties a run's folder, once: a new attempt that was interrupted goes on.
+fn begin_anew(folder: &Path) -> Result<(), String> {
+    let mark = anew_mark(folder);
+    if mark.exists() {
+        return Ok(());
     }
+    remove(std::fs::remove_dir_all, folder)?;
+    std::fs::write(&mark, "").map_err(|error| format!("cannot write {}: {error}", mark.display()))
 }
 
-fn take(
-    ledger: &mut Ledger,
-    plan: &Plan,
-    options: &Options,
-    message: Message,
-    audience: &mut dyn Audience,
-) -> Result<(), StudyError> {
-    match message {
-        Message::Started(run) => audience.started(run),
-        Message::Tick(run, tick) => audience.tick(run, tick),
-        Message::Ended(_, Ok(Ended::Stopped)) => {}
-        Message::Ended(run, Ok(Ended::Result { status, reason, mut measured })) => {
-            let former = ledger.row(&run.id).and_then(|row| row.measured.peak_bytes);
-            measured.peak_bytes = measured.peak_bytes.or(former);
-            let row = Row { status, reason, measured: *measured, ..blank_row(plan, options, run) };
-            ledger.append(row.clone())?;
-            audience.ended(run, &row);
-        }
-        Message::Ended(run, Err(reason)) => {
-            return Err(StudyError::Refused { run: plan.run_name(run), reason });
-        }
+/// The file beside a run's folder that says that a new attempt is in it, later than the last result.
+fn anew_mark(folder: &Path) -> PathBuf {
+    folder.with_added_extension("anew")
+}
+
+fn remove<P: AsRef<Path>>(how: impl FnOnce(P) -> std::io::Result<()>, path: P) -> Result<(), String> {
+    let shown = path.as_ref().display().to_string();
+    match how(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(format!("cannot remove {shown}: {error}")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn blank_row(plan: &Plan, options: &Options, run: &Run) -> Row {
@@ -354,6 +370,41 @@ mod tests {
         let error = study.run(&plan, &launcher, &options, &mut Counts::default()).unwrap_err().to_string();
         assert!(error.contains("y") && error.contains("seed 1") && error.contains("no data"), "{error}");
         assert_eq!(study.missing(&plan, false).len(), 1);
+    }
+
+    #[test]
+    fn a_new_attempt_begins_empty_and_goes_on_after_an_interruption() {
+        /// Leaves a line in the run's folder each time, and ends as told.
+        struct Scribe(Status, bool);
+        impl Launcher for Scribe {
+            fn launch(&self, _: &Run, folder: &Path, _: &dyn Fn(Tick)) -> Result<Ended, String> {
+                std::fs::create_dir_all(folder).unwrap();
+                let file = folder.join("attempts");
+                let before = std::fs::read_to_string(&file).unwrap_or_default();
+                std::fs::write(file, format!("{before}+")).unwrap();
+                if self.1 { Ok(Ended::Stopped) } else { result(self.0) }
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan();
+        let attempts = || {
+            let file = folder.path().join(RUNS_FOLDER).join(&plan.runs[0].id).join("attempts");
+            std::fs::read_to_string(file).unwrap()
+        };
+        let run = |status, interrupted, retry| {
+            let mut study = StudyFolder::open(folder.path()).unwrap();
+            let scribe = Scribe(status, interrupted);
+            study.run(&plan, &scribe, &options(retry), &mut Counts::default()).unwrap();
+        };
+        run(Status::Diverged, false, false);
+        run(Status::Diverged, true, true);
+        assert_eq!(attempts(), "+", "what diverged is in the way of the new attempt");
+        run(Status::Diverged, true, true);
+        assert_eq!(attempts(), "++", "an interrupted attempt began once more");
+        run(Status::Diverged, false, true);
+        assert_eq!(attempts(), "+++");
+        run(Status::Finished, false, true);
+        assert_eq!(attempts(), "+", "it diverged twice, and went on");
     }
 
     #[test]
