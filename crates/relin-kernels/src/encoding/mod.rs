@@ -247,7 +247,7 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         x: &[R],
         out: &mut [R],
     ) {
-        let [x_len, out_len] = [x.len(), out.len()].map(|len| len / sequences);
+        let [x_len, out_len] = [x.len(), out.len()].map(|len| (len / sequences.max(1)).max(1));
         for (x, out) in x.chunks(x_len).zip(out.chunks_mut(out_len)) {
             self.encode(side, head, position, x, out);
         }
@@ -327,7 +327,7 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         d_x: &mut [R],
         d_params: &mut [f64],
     ) {
-        let [x_len, out_len] = [x.len(), d_out.len()].map(|len| len / sequences);
+        let [x_len, out_len] = [x.len(), d_out.len()].map(|len| (len / sequences.max(1)).max(1));
         let rows = x.chunks(x_len).zip(encoded.chunks(out_len)).zip(d_out.chunks(out_len));
         for (((x, encoded), d_out), d_x) in rows.zip(d_x.chunks_mut(x_len)) {
             self.vjp(side, head, position, x, encoded, d_out, d_x, d_params);

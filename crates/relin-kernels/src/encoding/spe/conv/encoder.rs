@@ -121,14 +121,13 @@ impl<R: Real, S: Source<R>> Bound<R, S> {
         let rows = d_code.len() / r;
         let width = rows + p - 1;
         let d_code = Mat::new(d_code, rows, r);
-        let mut sum = vec![R::ZERO; p];
         for (&run, d_filter) in self.runs.iter().zip(d_filter.chunks_mut(p)) {
             matmul(correlation, Into::Overwrite, d_code, Mat::new(&noise[run * r..], width, r).t());
-            sum.fill(R::ZERO);
-            for i in 0..rows {
-                sum.iter_mut().zip(&correlation[i * width + i..]).for_each(|(sum, &c)| *sum += c);
+            let (sum, others) = correlation.split_at_mut(width);
+            for (i, other) in (1..rows).zip(others.chunks(width)) {
+                sum[..p].iter_mut().zip(&other[i..]).for_each(|(sum, &c)| *sum += c);
             }
-            d_filter.iter_mut().zip(&sum).for_each(|(d, sum)| *d += scale * sum.to_f64());
+            d_filter.iter_mut().zip(sum).for_each(|(d, sum)| *d += scale * sum.to_f64());
         }
     }
 }
