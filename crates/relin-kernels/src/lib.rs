@@ -1,5 +1,5 @@
 //! The mathematics of relin on plain slices, in `f32` and `f64`: relative positional encodings that factorise,
-//! linear attention in its four forms, exact softmax attention beside it, and the fused operators that a training
+//! linear attention in its five forms, exact softmax attention beside it, and the fused operators that a training
 //! step needs. No framework and no input or output; every operator has a hand-written backward.
 //!
 //! Letters used throughout: `N` tokens (all sequences of a batch laid end to end), `H` heads, `K` key width, `K'`

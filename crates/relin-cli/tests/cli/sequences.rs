@@ -123,7 +123,7 @@ fn bad_rows_of_pairs_are_skipped_when_asked() {
 fn recipes_and_options_that_do_not_fit_are_refused() {
     let bench = bench();
     for (set, words) in [
-        ("model.position=lrpe-decay", ["model.position", "without decay"]),
+        ("model.position=lrpe-decay", ["model.cross_position", "without decay"]),
         ("model.cross_position=lrpe-decay", ["model.cross_position", "without decay"]),
         ("model.cross_position=alibi", ["alibi", "softmax"]),
         ("model.cross_position=learned", ["model.cross_position", "learned"]),

@@ -34,6 +34,18 @@ impl<R: FastMath> Border<R> {
         }
     }
 
+    /// Becomes a copy of another one.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.s.copy_from(&other.s);
+        self.z.copy_from_slice(&other.z);
+    }
+
+    /// Becomes zero.
+    pub fn clear(&mut self) {
+        self.s.data_mut().fill(R::ZERO);
+        self.z.fill(R::ZERO);
+    }
+
     /// Appends itself to a state.
     pub fn append_to(mut self, attention: &LinearAttention<R>, state: &mut State<R>) {
         state.s.extend_from_slice(self.s.pack_rows(attention.encoded_dim(), attention.value_dim));

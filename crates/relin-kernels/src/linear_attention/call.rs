@@ -2,14 +2,16 @@
 //!
 //! Where sequences are cut into pieces, a piece of a causal one is a sequence that starts from a state: the states are
 //! found first, by summing keys piece by piece (backward, their gradients by summing queries), then all pieces run at
-//! once. Without a causal mask, keys are summed piece by piece, and queries read the whole sum.
+//! once. Without a causal mask, keys are summed piece by piece, and queries read the whole sum; with a decay besides,
+//! sequences stay whole.
 
 use super::bidirectional::{self, KeyWorkspace, QueryWorkspace};
 use super::border::{Border, KeysAndValues};
-use super::chunked::{self, BackwardTask, BackwardWorkspace, Workspace};
+use super::chunked::{self, BackwardTask, BackwardWorkspace};
 use super::fade::Fade;
 use super::head::Head;
 use super::pieces::{Pieces, rows};
+use super::two_sided;
 use super::{Gradients, Inputs, LinearAttention, State};
 use crate::columns::Columns;
 use crate::encoding::Encoder;
@@ -44,22 +46,41 @@ pub(super) struct HeadGradients<'a, R> {
 }
 
 /// `0..len` in runs of `chunk`: where each begins and how long it is.
-pub(super) fn chunks(len: usize, chunk: usize) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+pub(super) fn chunks(
+    len: usize,
+    chunk: usize,
+) -> impl DoubleEndedIterator<Item = (usize, usize)> + ExactSizeIterator {
     (0..len.div_ceil(chunk)).map(move |c| (c * chunk, chunk.min(len - c * chunk)))
 }
 
 impl<'a, R: FastMath> Call<'a, R> {
     pub fn causal_forward(&self, segments: &[Segment], out: &mut [R]) -> State<R> {
-        let attention = self.attention;
-        let pieces = self.cut(segments);
-        let mut borders = self.borders_before(&pieces, segments.len());
-        let outs = pieces.columns(out, attention.value_dim);
-        let tasks = self.heads(&pieces).zip(outs).zip(&mut borders);
-        parallel::for_each(
-            pieces.group(tasks.map(|((head, out), border)| chunked::Task { head, border, out })),
-            || Workspace::new(attention),
-            |workspace, mut tasks| chunked::forward(workspace, &mut tasks),
-        );
+        let workspace = || chunked::Workspace::new(self.attention);
+        self.forward_in_order(&self.cut(segments), segments.len(), out, workspace, chunked::forward)
+    }
+
+    pub fn two_sided_forward(&self, segments: &[Segment], out: &mut [R]) -> State<R> {
+        let pieces = Pieces::whole(segments, self.attention.heads);
+        let workspace = || two_sided::Workspace::new(self.attention);
+        self.forward_in_order(&pieces, segments.len(), out, workspace, |workspace, tasks| {
+            tasks.iter_mut().for_each(|task| two_sided::forward(workspace, task));
+        })
+    }
+
+    /// Pieces whose order matters: `run` takes neighbouring heads of one, each with the state before it.
+    fn forward_in_order<W>(
+        &self,
+        pieces: &Pieces,
+        batch: usize,
+        out: &mut [R],
+        workspace: impl Fn() -> W + Sync,
+        run: impl Fn(&mut W, &mut [chunked::Task<'_, R>]) + Sync,
+    ) -> State<R> {
+        let mut borders = self.borders_before(pieces, batch);
+        let outs = pieces.columns(out, self.attention.value_dim);
+        let tasks = self.heads(pieces).zip(outs).zip(&mut borders);
+        let tasks = tasks.map(|((head, out), border)| chunked::Task { head, border, out });
+        parallel::for_each(pieces.group(tasks), workspace, |workspace, mut tasks| run(workspace, &mut tasks));
         self.state(borders, |task| pieces.after(task).is_none())
     }
 
@@ -69,28 +90,66 @@ impl<'a, R: FastMath> Call<'a, R> {
         cotangent: Cotangent<'_, R>,
         gradients: &mut Gradients<R>,
     ) {
+        let (pieces, workspace) = (self.cut(segments), || BackwardWorkspace::new(self.attention));
+        self.backward_in_order(
+            &pieces,
+            segments.len(),
+            cotangent,
+            gradients,
+            workspace,
+            |workspace, tasks| {
+                chunked::backward(workspace, cotangent, tasks);
+            },
+        );
+    }
+
+    pub fn two_sided_backward(
+        &self,
+        segments: &[Segment],
+        cotangent: Cotangent<'_, R>,
+        gradients: &mut Gradients<R>,
+    ) {
+        let pieces = Pieces::whole(segments, self.attention.heads);
+        let workspace = || two_sided::BackwardWorkspace::new(self.attention);
+        self.backward_in_order(
+            &pieces,
+            segments.len(),
+            cotangent,
+            gradients,
+            workspace,
+            |workspace, tasks| {
+                tasks.iter_mut().for_each(|task| two_sided::backward(workspace, cotangent, task));
+            },
+        );
+    }
+
+    /// Backward of [`forward_in_order`](Self::forward_in_order).
+    fn backward_in_order<W>(
+        &self,
+        pieces: &Pieces,
+        batch: usize,
+        cotangent: Cotangent<'_, R>,
+        gradients: &mut Gradients<R>,
+        workspace: impl Fn() -> W + Sync,
+        run: impl Fn(&mut W, &mut [BackwardTask<'_, R>]) + Sync,
+    ) {
         let attention = self.attention;
-        let pieces = self.cut(segments);
-        let initial = self.borders_before(&pieces, segments.len());
-        let mut d_borders = self.gradients_after(&pieces, &initial, cotangent, segments.len());
-        let mut params = self.zero_params(&pieces);
+        let initial = self.borders_before(pieces, batch);
+        let mut d_borders = self.gradients_after(pieces, &initial, cotangent, batch);
+        let mut params = self.zero_params(pieces);
         let (k, v) = (attention.key_dim(), attention.value_dim);
         let d_q = pieces.columns(&mut gradients.q, k).into_iter();
         let d_kv = pieces.columns(&mut gradients.k, k).into_iter().zip(pieces.columns(&mut gradients.v, v));
         let places = d_q.zip(d_kv).zip(rows(&mut params, pieces.tasks()));
         let places = places.map(|((q, (k, v)), params)| HeadGradients { q, k, v, params });
-        let tasks = self.heads(&pieces).zip(initial.iter().zip(&mut d_borders)).zip(places);
+        let tasks = self.heads(pieces).zip(initial.iter().zip(&mut d_borders)).zip(places);
         let tasks = tasks.map(|((head, (initial, d_border)), gradients)| BackwardTask {
             head,
             initial,
             d_border,
             gradients,
         });
-        parallel::for_each(
-            pieces.group(tasks),
-            || BackwardWorkspace::new(attention),
-            |workspace, mut tasks| chunked::backward(workspace, cotangent, &mut tasks),
-        );
+        parallel::for_each(pieces.group(tasks), workspace, |workspace, mut tasks| run(workspace, &mut tasks));
         gradients.params = self.sum_params(&params);
         gradients.initial = self.state(d_borders, |task| pieces.before(task).is_none());
     }

@@ -21,16 +21,16 @@ use crate::tiles::{Ahead, Onto, Part, Term, Tile, product, product_ahead};
 /// What a thread needs for one chunk, forward.
 #[derive(Debug)]
 pub(super) struct Workspace<R> {
-    queries: Rows<R>,
-    kv: KeysAndValues<R>,
+    pub queries: Rows<R>,
+    pub kv: KeysAndValues<R>,
     /// `K' × n`.
     keys_t: Tile<R>,
     /// `n × n`, its lower triangle.
-    scores: Tile<R>,
+    pub scores: Tile<R>,
     /// `n × V`.
-    out: Tile<R>,
+    pub out: Tile<R>,
     /// `[n]`.
-    sums: Vec<R>,
+    pub sums: Vec<R>,
 }
 
 impl<R: FastMath> Workspace<R> {
@@ -47,23 +47,29 @@ impl<R: FastMath> Workspace<R> {
     }
 
     /// Loads the rows of a chunk, and the sums of scores after `border`.
-    fn load(&mut self, head: &Head<'_, R>, from: usize, n: usize, before: &[R]) {
+    pub fn load(&mut self, head: &Head<'_, R>, from: usize, n: usize, before: &[R]) {
         head.load(Side::Query, from, n, &mut self.queries);
         self.kv.load(head, from, n);
         head.attention.causal_sums(before, &self.queries, &self.kv.keys, &mut self.sums[..n]);
     }
 
     /// `tril(Q̃ K̃^T)`.
-    fn score(&mut self, n: usize, ahead: Ahead<R>) {
+    pub fn score<const A: usize>(&mut self, n: usize, ahead: [Ahead<R>; A]) {
         self.keys_t.transpose_of(&self.kv.keys.encoded);
         lower_product(&self.queries.encoded, &self.keys_t, n, &mut self.scores, ahead);
     }
 }
 
 /// `tril(A B)`, `n × n`.
-fn lower_product<R: FastMath>(a: &Tile<R>, b: &Tile<R>, n: usize, into: &mut Tile<R>, ahead: Ahead<R>) {
+pub(super) fn lower_product<R: FastMath, const A: usize>(
+    a: &Tile<R>,
+    b: &Tile<R>,
+    n: usize,
+    into: &mut Tile<R>,
+    ahead: [Ahead<R>; A],
+) {
     into.resize(n, n);
-    product_ahead(into, Part::Lower, Onto::Zero, [Term::new(a, b)], [ahead]);
+    product_ahead(into, Part::Lower, Onto::Zero, [Term::new(a, b)], ahead);
     into.cut_above_diagonal();
 }
 
@@ -84,7 +90,7 @@ pub(super) fn forward<R: FastMath>(workspace: &mut Workspace<R>, tasks: &mut [Ta
             let next = head.after(from + n, turn, of);
             let [q, k] = [head.inputs.q, head.inputs.k].map(|x| next.of(head, x, attention.key_dim()));
             workspace.load(head, from, n, &border.z);
-            workspace.score(n, q);
+            workspace.score(n, [q]);
             let Workspace { queries, kv, scores, out: values, sums, .. } = workspace;
             values.resize(n, attention.value_dim);
             let own = Term::lower(scores, &kv.values);
@@ -117,25 +123,25 @@ impl<R: FastMath> LinearAttention<R> {
 /// What a thread needs for one chunk, backward.
 #[derive(Debug)]
 pub(super) struct BackwardWorkspace<R: FastMath> {
-    forward: Workspace<R>,
+    pub forward: Workspace<R>,
     /// `V × n`.
     values_t: Tile<R>,
     /// `n × V`, gradient of the weighted sums.
-    d_out: Tile<R>,
+    pub d_out: Tile<R>,
     /// `n × n`, its lower triangle.
     d_scores: Tile<R>,
     /// `n × K'`.
-    d_queries: Tile<R>,
-    d_keys: Tile<R>,
+    pub d_queries: Tile<R>,
+    pub d_keys: Tile<R>,
     /// `n × V`.
-    d_values: Tile<R>,
+    pub d_values: Tile<R>,
     /// `V × K'`, transpose of the gradient of S after the chunk.
     d_state_t: Tile<R>,
     /// `[n, L]` each: the normaliser's gradients for un-encoded features.
-    d_features: [Vec<R>; 2],
+    pub d_features: [Vec<R>; 2],
     scratch: Scratch<R>,
     /// `S^T` and z before each chunk.
-    borders: Vec<Border<R>>,
+    pub borders: Vec<Border<R>>,
 }
 
 impl<R: FastMath> BackwardWorkspace<R> {
@@ -158,7 +164,7 @@ impl<R: FastMath> BackwardWorkspace<R> {
     }
 
     /// `S^T` and z of every task before each chunk. The list keeps the room it once needed.
-    fn find_borders(&mut self, tasks: &[BackwardTask<'_, R>]) {
+    pub fn find_borders(&mut self, tasks: &[BackwardTask<'_, R>]) {
         let Head { attention, tokens, .. } = tasks[0].head;
         let Self { forward, borders, .. } = self;
         let count = tokens.len.div_ceil(attention.chunk);
@@ -231,57 +237,85 @@ fn chunk_backward<R: FastMath>(
     from: usize,
     n: usize,
 ) {
-    let BackwardTask { head, d_border, gradients, .. } = task;
-    let attention = head.attention;
-    let BackwardWorkspace { forward, values_t, d_out, d_scores, d_queries, d_keys, d_values, .. } = workspace;
-    let before = &workspace.borders[border];
-    if let Some(fade) = head.fade {
-        fade.pass_border(n, d_border);
-    }
-    forward.load(head, from, n, &before.z);
-    head.load_output(cotangent.out, from, n, &mut forward.out);
-    head.load_output(cotangent.d_out, from, n, d_out);
-    attention.divide_vjp(&mut forward.sums[..n], &forward.out, d_out);
+    workspace.load(task, border, from, n);
+    workspace.weigh(&task.head, cotangent, from, n);
+    workspace.find_row_gradients(task, cotangent, border, next, n);
+    workspace.give_back(task, from, n);
+}
 
-    let inputs = head.inputs;
-    let [next_q, next_k] = [inputs.q, inputs.k].map(|x| next.of(head, x, attention.key_dim()));
-    let [next_v, next_out, next_d_out] =
-        [inputs.v, cotangent.out, cotangent.d_out].map(|x| next.of(head, x, attention.value_dim));
-    forward.score(n, next_q);
-    values_t.transpose_of(&forward.kv.values);
-    lower_product(d_out, values_t, n, d_scores, next_k);
-    let (q, k, v) = (&forward.queries.encoded, &forward.kv.keys.encoded, &forward.kv.values);
-    d_queries.resize(n, attention.encoded_dim());
-    let terms = [Term::lower(d_scores, k), Term::new(d_out, &before.s)];
-    product_ahead(d_queries, Part::Full, Onto::Zero, terms, [next_v]);
-    let d_state_t = &mut workspace.d_state_t;
-    d_state_t.transpose_of(&d_border.s);
-    d_keys.resize(n, attention.encoded_dim());
-    let terms = [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)];
-    product_ahead(d_keys, Part::Full, Onto::Zero, terms, [next_out]);
-    d_values.resize(n, attention.value_dim);
-    let terms = [Term::lower_transposed(&forward.scores, d_out), Term::new(k, &d_border.s)];
-    product_ahead(d_values, Part::Full, Onto::Zero, terms, [next_d_out]);
-    product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(q, d_out)]);
-    for i in 0..n {
-        gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);
+impl<R: FastMath> BackwardWorkspace<R> {
+    /// Loads the rows of a chunk and the sums of their scores, and takes the gradient of the state after it to its last key.
+    pub fn load(&mut self, task: &mut BackwardTask<'_, R>, border: usize, from: usize, n: usize) {
+        if let Some(fade) = task.head.fade {
+            fade.pass_border(n, task.d_border);
+        }
+        self.forward.load(&task.head, from, n, &self.borders[border].z);
     }
 
-    let [d_f, d_g] = workspace.d_features.each_mut().map(|d| &mut d[..n * attention.middle_dim()]);
-    let rows = [&forward.queries, &forward.kv.keys];
-    let d_sums = &forward.sums[..n];
-    attention.causal_sums_vjp(
-        &before.z,
-        &mut d_border.z,
-        rows,
-        d_sums,
-        &mut SummedGradient::new(attention, d_queries, d_f),
-        &mut SummedGradient::new(attention, d_keys, d_g),
-    );
-    let (scratch, d_params) = (&mut workspace.scratch, &mut *gradients.params);
-    let (q, k) = (&mut forward.queries, &mut forward.kv.keys);
-    head.vjp(Side::Query, from, q, d_queries, d_f, d_params, &mut gradients.q, scratch);
-    head.vjp(Side::Key, from, k, d_keys, d_g, d_params, &mut gradients.k, scratch);
+    /// Turns the gradient of the outputs into that of the weighted sums, and the sums of scores into their gradient.
+    pub fn weigh(&mut self, head: &Head<'_, R>, cotangent: Cotangent<'_, R>, from: usize, n: usize) {
+        let Self { forward, d_out, .. } = self;
+        head.load_output(cotangent.out, from, n, &mut forward.out);
+        head.load_output(cotangent.d_out, from, n, d_out);
+        head.attention.divide_vjp(&mut forward.sums[..n], &forward.out, d_out);
+    }
+
+    /// Gradients of the encoded rows and of the values; `d_border` goes to before the chunk.
+    pub fn find_row_gradients(
+        &mut self,
+        task: &mut BackwardTask<'_, R>,
+        cotangent: Cotangent<'_, R>,
+        border: usize,
+        next: Next,
+        n: usize,
+    ) {
+        let BackwardTask { head, d_border, .. } = task;
+        let (attention, inputs) = (head.attention, head.inputs);
+        let [next_q, next_k] = [inputs.q, inputs.k].map(|x| next.of(head, x, attention.key_dim()));
+        let [next_v, next_out, next_d_out] =
+            [inputs.v, cotangent.out, cotangent.d_out].map(|x| next.of(head, x, attention.value_dim));
+        let Self { forward, values_t, d_out, d_scores, d_queries, d_keys, d_values, d_state_t, .. } = self;
+        let before = &self.borders[border];
+        forward.score(n, [next_q]);
+        values_t.transpose_of(&forward.kv.values);
+        lower_product(d_out, values_t, n, d_scores, [next_k]);
+        let (q, k, v) = (&forward.queries.encoded, &forward.kv.keys.encoded, &forward.kv.values);
+        d_queries.resize(n, attention.encoded_dim());
+        let terms = [Term::lower(d_scores, k), Term::new(d_out, &before.s)];
+        product_ahead(d_queries, Part::Full, Onto::Zero, terms, [next_v]);
+        d_state_t.transpose_of(&d_border.s);
+        d_keys.resize(n, attention.encoded_dim());
+        let terms = [Term::lower_transposed(d_scores, q), Term::new(v, d_state_t)];
+        product_ahead(d_keys, Part::Full, Onto::Zero, terms, [next_out]);
+        d_values.resize(n, attention.value_dim);
+        let terms = [Term::lower_transposed(&forward.scores, d_out), Term::new(k, &d_border.s)];
+        product_ahead(d_values, Part::Full, Onto::Zero, terms, [next_d_out]);
+        product(&mut d_border.s, Part::Full, Onto::Itself, [Term::transposed(q, d_out)]);
+
+        let [d_f, d_g] = self.d_features.each_mut().map(|d| &mut d[..n * attention.middle_dim()]);
+        attention.causal_sums_vjp(
+            &before.z,
+            &mut d_border.z,
+            [&forward.queries, &forward.kv.keys],
+            &forward.sums[..n],
+            &mut SummedGradient::new(attention, d_queries, d_f),
+            &mut SummedGradient::new(attention, d_keys, d_g),
+        );
+    }
+
+    /// Takes the rows' gradients through the encoding and φ, and writes them and those of the values.
+    pub fn give_back(&mut self, task: &mut BackwardTask<'_, R>, from: usize, n: usize) {
+        let BackwardTask { head, gradients, .. } = task;
+        let attention = head.attention;
+        let Self { forward, d_queries, d_keys, d_values, scratch, .. } = self;
+        for i in 0..n {
+            gradients.v.row(from + i).copy_from_slice(&d_values.row(i)[..attention.value_dim]);
+        }
+        let [d_f, d_g] = self.d_features.each_mut().map(|d| &mut d[..n * attention.middle_dim()]);
+        let (q, k, d_params) = (&mut forward.queries, &mut forward.kv.keys, &mut *gradients.params);
+        head.vjp(Side::Query, from, q, d_queries, d_f, d_params, &mut gradients.q, scratch);
+        head.vjp(Side::Key, from, k, d_keys, d_g, d_params, &mut gradients.k, scratch);
+    }
 }
 
 /// Adds what the head's outputs give to the gradient of the state before it, without any other gradient.
@@ -294,13 +328,10 @@ pub(super) fn backward_to_state<R: FastMath>(
 ) {
     let attention = head.attention;
     let mut z = initial.z.clone();
-    let BackwardWorkspace { forward, d_out, .. } = workspace;
     for (from, n) in chunks(head.tokens.len, attention.chunk) {
-        forward.load(head, from, n, &z);
-        head.load_output(cotangent.out, from, n, &mut forward.out);
-        head.load_output(cotangent.d_out, from, n, d_out);
-        let d_sums = &mut forward.sums[..n];
-        attention.divide_vjp(d_sums, &forward.out, d_out);
+        workspace.forward.load(head, from, n, &z);
+        workspace.weigh(head, cotangent, from, n);
+        let BackwardWorkspace { forward, d_out, .. } = &mut *workspace;
         if let Some(fade) = head.fade {
             forward.queries.pass(fade, attention, from);
         }
@@ -310,7 +341,7 @@ pub(super) fn backward_to_state<R: FastMath>(
             Onto::Itself,
             [Term::transposed(&forward.queries.encoded, d_out)],
         );
-        attention.add_weighted(d_sums, &forward.queries, &mut d_border.z);
+        attention.add_weighted(&forward.sums[..n], &forward.queries, &mut d_border.z);
         add_summed(attention, &forward.kv.keys, &mut z);
         if let Some(fade) = head.fade {
             fade.pass(n, [&mut *z].into_iter());

@@ -16,12 +16,19 @@ impl<R: FastMath> LinearAttention<R> {
     /// For each head and chunk of `n` tokens:
     /// - causal: `n(n+1)·(K' + V)` for the scores and their use, `4·n·K'·V` for reading and advancing the state
     /// - full: `2·n·K'·V` for each chunk of queries and of keys
+    /// - full with a decay: the causal form, and `n(n−1)·(K' + V) + 2·n·K'·V` for what lies ahead, `2·n·K'·V` more for
+    ///   what a chunk leaves for the one before it, if there is one
     pub fn forward_flops(&self, mask: Mask<'_>) -> u64 {
         let (inner, state) = (self.encoded_dim() + self.value_dim, self.encoded_dim() * self.value_dim);
         let heads = self.heads as u64;
         match mask {
             Mask::Causal { queries, .. } => {
-                let chunk = |n: u64, _: bool| n * (n + 1) * inner as u64 + 4 * n * state as u64;
+                let chunk = |n: u64, _: At| n * (n + 1) * inner as u64 + 4 * n * state as u64;
+                heads * self.sum_over_chunks(queries, chunk)
+            }
+            Mask::Full { queries, .. } if self.decays() => {
+                let states = |at: At| if at.first { 6 } else { 8 };
+                let chunk = |n: u64, at: At| 2 * n * n * inner as u64 + states(at) * n * state as u64;
                 heads * self.sum_over_chunks(queries, chunk)
             }
             Mask::Full { queries, keys } => heads * 2 * (tokens(queries) + tokens(keys)) * state as u64,
@@ -36,14 +43,20 @@ impl<R: FastMath> LinearAttention<R> {
     ///   `8·n·K'·V` for `dO S^T`, `V dS^T`, `K dS` and `Q^T dO`; `2·n·K'·V` for the state again, if another chunk
     ///   reads it
     /// - full: `4·n·K'·V` for each chunk of queries, `6·n·K'·V` for each chunk of keys
+    /// - full with a decay: the causal form, and `n(n−1)·(3K' + 2V) + 6·n·K'·V` for what lies ahead, `2·n·K'·V` more for
+    ///   what a chunk leaves for the one before it and as much for its gradient, if there is one
     pub fn backward_flops(&self, mask: Mask<'_>) -> u64 {
         let (k, v) = (self.encoded_dim() as u64, self.value_dim as u64);
         let heads = self.heads as u64;
         match mask {
             Mask::Causal { queries, .. } => {
-                let chunk = |n: u64, last: bool| {
-                    n * (n + 1) * (3 * k + 2 * v) + if last { 8 } else { 10 } * n * k * v
-                };
+                let chunk =
+                    |n: u64, at: At| n * (n + 1) * (3 * k + 2 * v) + if at.last { 8 } else { 10 } * n * k * v;
+                heads * self.sum_over_chunks(queries, chunk)
+            }
+            Mask::Full { queries, .. } if self.decays() => {
+                let states = |at: At| 14 + if at.first { 0 } else { 2 } + if at.last { 0 } else { 4 };
+                let chunk = |n: u64, at: At| 2 * n * n * (3 * k + 2 * v) + states(at) * n * k * v;
                 heads * self.sum_over_chunks(queries, chunk)
             }
             Mask::Full { queries, keys } => heads * (4 * tokens(queries) + 6 * tokens(keys)) * k * v,
@@ -60,18 +73,27 @@ impl<R: FastMath> LinearAttention<R> {
         (self.heads * (4 * k * v + (self.chunk + 1) * (k + v))) as f64
     }
 
-    /// Sums over the chunks of all segments a function of their length and of whether they are their segment's last.
-    fn sum_over_chunks(&self, segments: &[Segment], cost: impl Fn(u64, bool) -> u64) -> u64 {
+    /// Sums over the chunks of all segments a function of their length and of where they are.
+    fn sum_over_chunks(&self, segments: &[Segment], cost: impl Fn(u64, At) -> u64) -> u64 {
         let of_segment = |segment: &Segment| {
             let (chunk, len) = (self.chunk as u64, segment.len as u64);
-            if len == 0 {
-                return 0;
+            if len <= chunk {
+                return cost(len, At { first: true, last: true });
             }
             let whole = (len - 1) / chunk;
-            whole * cost(chunk, false) + cost(len - whole * chunk, true)
+            cost(chunk, At { first: true, last: false })
+                + (whole - 1) * cost(chunk, At { first: false, last: false })
+                + cost(len - whole * chunk, At { first: false, last: true })
         };
         segments.iter().map(of_segment).sum()
     }
+}
+
+/// Where a chunk is in its segment.
+#[derive(Clone, Copy)]
+struct At {
+    first: bool,
+    last: bool,
 }
 
 fn tokens(segments: &[Segment]) -> u64 {
@@ -83,7 +105,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::encoding::{Absent, Stage};
+    use crate::encoding::{Absent, DecayConfig, EncodingConfig, Place, Stage};
     use crate::feature_map::FeatureMap;
     use crate::linear_attention::Normalizer;
     use crate::segments::dense;
@@ -133,6 +155,22 @@ mod tests {
             let full = Mask::full(&segments);
             assert_eq!(attention.forward_flops(full), 2 * H * 4 * len as u64 * K * V);
             assert_eq!(attention.backward_flops(full), 2 * H * 10 * len as u64 * K * V);
+        }
+    }
+
+    /// `later` tokens have a chunk before theirs, which reads what their keys leave; `earlier` ones have a chunk after theirs.
+    #[test]
+    fn a_decay_without_a_causal_mask_counts_both_sides() {
+        let decay = EncodingConfig::Decay(DecayConfig::default());
+        let place = Place { key_dim: K as usize, heads: H as usize, layer: 0 };
+        let attention = LinearAttention { encoding: decay.build(place).unwrap(), ..attention() };
+        for (len, squares, later, earlier) in [(4u64, 16, 0, 0), (5, 16 + 1, 1, 4), (11, 16 + 16 + 9, 7, 8)] {
+            let segments = dense(2, len as usize, 7);
+            let full = Mask::full(&segments);
+            let forward = 2 * squares * (K + V) + (6 * len + 2 * later) * K * V;
+            assert_eq!(attention.forward_flops(full), 2 * H * forward, "{len}");
+            let backward = 2 * squares * (3 * K + 2 * V) + (14 * len + 2 * later + 4 * earlier) * K * V;
+            assert_eq!(attention.backward_flops(full), 2 * H * backward, "{len}");
         }
     }
 

@@ -39,6 +39,23 @@ impl<R: FastMath> LinearAttention<R> {
         );
     }
 
+    /// `sums_s += f_s · (after + Σ_{t > s} g_t)`.
+    pub(super) fn later_sums(&self, after: &[R], q: &Rows<R>, k: &Rows<R>, sums: &mut [R]) {
+        if after.is_empty() {
+            return;
+        }
+        let mut own = vec![R::ZERO; after.len()];
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, sum) in sums.iter_mut().enumerate().rev() {
+                    *sum += dot(q.summed(self, i), after) + dot(q.summed(self, i), &own);
+                    axpy(R::ONE, k.summed(self, i), &mut own);
+                }
+            },
+        );
+    }
+
     /// `sums_s = f_s · z`; nothing is written without a normaliser.
     pub(super) fn full_sums(&self, z: &[R], q: &Rows<R>, sums: &mut [R]) {
         if z.is_empty() {
@@ -105,6 +122,38 @@ impl<R: FastMath> LinearAttention<R> {
                 for (i, &d) in d_sums.iter().enumerate().rev() {
                     axpy(d, q.summed(self, i), d_z);
                     axpy(R::ONE, d_z, d_k.row(i));
+                }
+            },
+        );
+    }
+
+    /// Through [`later_sums`](Self::later_sums), as [`causal_sums_vjp`](Self::causal_sums_vjp); `d_z` goes from before the
+    /// chunk to after it.
+    pub(super) fn later_sums_vjp(
+        &self,
+        after: &[R],
+        d_z: &mut [R],
+        [q, k]: [&Rows<R>; 2],
+        d_sums: &[R],
+        d_q: &mut SummedGradient<'_, R>,
+        d_k: &mut SummedGradient<'_, R>,
+    ) {
+        if after.is_empty() {
+            return;
+        }
+        let mut own = vec![R::ZERO; after.len()];
+        dispatch(
+            #[inline(always)]
+            || {
+                for (i, &d) in d_sums.iter().enumerate().rev() {
+                    for ((d_f, &after), &own) in d_q.row(i).iter_mut().zip(after).zip(&own) {
+                        *d_f += d * (after + own);
+                    }
+                    axpy(R::ONE, k.summed(self, i), &mut own);
+                }
+                for (i, &d) in d_sums.iter().enumerate() {
+                    axpy(R::ONE, d_z, d_k.row(i));
+                    axpy(d, q.summed(self, i), d_z);
                 }
             },
         );

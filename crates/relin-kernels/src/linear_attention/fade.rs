@@ -53,7 +53,7 @@ fn lambdas<R: FastMath>(attention: &LinearAttention<R>, head: usize) -> Vec<f64>
 impl<R: FastMath> Fade<R> {
     /// Of every head; empty if none decays.
     pub fn of_heads(attention: &LinearAttention<R>) -> Vec<Self> {
-        if (0..attention.heads).all(|head| attention.encoding.decay(head) == Decay::None) {
+        if !attention.decays() {
             return Vec::new();
         }
         (0..attention.heads).map(|head| Self::new(lambdas(attention, head), attention.chunk)).collect()
@@ -91,6 +91,19 @@ impl<R: FastMath> Fade<R> {
             Side::Key => Side::Query,
         };
         self.apply(other, 0, rows);
+    }
+
+    /// Makes rows of a chunk carry the powers of the row as far from its other end.
+    pub fn turn<'x>(&self, side: Side, rows: impl ExactSizeIterator<Item = &'x mut [R]>) {
+        let (own, other) = match side {
+            Side::Query => (&self.queries, &self.keys),
+            Side::Key => (&self.keys, &self.queries),
+        };
+        let (n, width) = (rows.len(), self.lambdas.len());
+        for (i, row) in rows.enumerate() {
+            scale(row, &other[i * width..][..width]);
+            scale(row, &own[(n - 1 - i) * width..][..width]);
+        }
     }
 
     /// Multiplies rows by `λ^n`.

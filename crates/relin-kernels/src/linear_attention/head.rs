@@ -82,6 +82,19 @@ impl<R: FastMath> Rows<R> {
         &self.encoded.row(i)[..attention.normalizer_dim()]
     }
 
+    /// Becomes the rows of a chunk as they look the other way; what lies before φ or the encoding is not copied.
+    pub fn turn(&mut self, head: &Head<'_, R>, side: Side, rows: &Self) {
+        self.n = rows.n;
+        self.encoded.copy_from(&rows.encoded);
+        head.turn(side, self.encoded.rows_mut().take(rows.n));
+        if head.attention.sums_plain_features() {
+            let width = head.attention.middle_dim();
+            let middle = &mut self.middle[..rows.n * width];
+            middle.copy_from_slice(&rows.middle[..rows.n * width]);
+            head.turn(side, middle.chunks_mut(width));
+        }
+    }
+
     /// Multiplies the rows by `λ^n`, whatever power they carry.
     pub fn pass(&mut self, fade: &Fade<R>, attention: &LinearAttention<R>, n: usize) {
         fade.pass(n, self.encoded.rows_mut().take(self.n));
@@ -117,6 +130,16 @@ impl<R: FastMath> Head<'_, R> {
             if attention.sums_plain_features() {
                 fade.apply(side, 0, rows.middle.chunks_mut(attention.middle_dim()).take(n));
             }
+        }
+    }
+
+    /// Gives all rows of a chunk the powers of λ with which they look the other way.
+    pub fn turn<'x>(&self, side: Side, rows: impl ExactSizeIterator<Item = &'x mut [R]>)
+    where
+        R: 'x,
+    {
+        if let Some(fade) = self.fade {
+            fade.turn(side, rows);
         }
     }
 
@@ -274,7 +297,8 @@ impl<R: FastMath> Scratch<R> {
     }
 }
 
-fn add<R: FastMath>(sum: &mut [R], more: &[R]) {
+/// `sum += more`.
+pub(super) fn add<R: FastMath>(sum: &mut [R], more: &[R]) {
     dispatch(
         #[inline(always)]
         || sum.iter_mut().zip(more).for_each(|(sum, &more)| *sum += more),

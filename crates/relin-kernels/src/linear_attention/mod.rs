@@ -1,4 +1,4 @@
-//! Linear attention with a relative encoding: one operator in four forms.
+//! Linear attention with a relative encoding: one operator in five forms.
 //!
 //! ```text
 //! q̃_s = M^q_s φ(q_s),   k̃_t = M^k_t φ(k_t)
@@ -9,12 +9,14 @@
 //! ```
 //!
 //! An encoding may act before φ instead, `q̃_s = φ(M^q_s q_s)`; there is then no un-encoded feature, and `plain` sums `q̃_s · k̃_t`.
-//! A decay λ of the encoding multiplies every score, the plain ones too, by `λ^{s − t}`; it needs a causal mask.
+//! A decay λ of the encoding multiplies every score, the plain ones too, by `λ^|s − t|`; queries and keys must be the same
+//! tokens.
 //!
 //! | form | where | cost per head | use |
 //! |---|---|---|---|
 //! | naive | [`naive`] | O(T²K²), f64 | the truth that every other form must equal |
 //! | bidirectional | [`Mask::Full`] | 4·T·K'·V FLOPs | encoders, cross-attention |
+//! | two-sided | [`Mask::Full`] with a decay | 8·T·K'·V + 4·T·C·(K' + V) FLOPs | encoders |
 //! | chunked | [`Mask::Causal`] | 4·T·K'·V + 2·T·C·(K' + V) FLOPs | training, prefill |
 //! | recurrent | [`recurrent`] | 4·K'·V + C·(K' + V) FLOPs a token | generation |
 //!
@@ -39,6 +41,7 @@ mod maps;
 pub mod naive;
 mod pieces;
 pub mod recurrent;
+mod two_sided;
 
 use std::sync::Arc;
 
@@ -172,6 +175,11 @@ impl<R: FastMath> LinearAttention<R> {
         }
     }
 
+    /// Whether the scores of some head fall with the distance.
+    pub fn decays(&self) -> bool {
+        (0..self.heads).any(|head| self.encoding.decay(head) != Decay::None)
+    }
+
     /// A zero state for `batch` sequences.
     pub fn zero_state(&self, batch: usize) -> State<R> {
         State {
@@ -180,7 +188,7 @@ impl<R: FastMath> LinearAttention<R> {
         }
     }
 
-    /// Forward pass: chunked where causal, two sums where not.
+    /// Forward pass: chunked where causal, two sums where not; chunked from both ends if there is a decay.
     ///
     /// # Shapes
     /// See [`Inputs`] and [`Output`].
@@ -217,6 +225,7 @@ impl<R: FastMath> LinearAttention<R> {
         let call = Call { attention: &attention, encoder: &*encoder, fades: &fades, inputs };
         match mask {
             Mask::Causal { queries, .. } => call.causal_forward(queries, out),
+            Mask::Full { queries, .. } if !fades.is_empty() => call.two_sided_forward(queries, out),
             Mask::Full { queries, keys } => call.full_forward(queries, keys, out),
         }
     }
@@ -279,6 +288,9 @@ impl<R: FastMath> LinearAttention<R> {
         }
         match mask {
             Mask::Causal { queries, .. } => call.causal_backward(queries, cotangent, gradients),
+            Mask::Full { queries, .. } if !fades.is_empty() => {
+                call.two_sided_backward(queries, cotangent, gradients);
+            }
             Mask::Full { queries, keys } => call.full_backward(queries, keys, cotangent, gradients),
         }
     }
@@ -292,8 +304,8 @@ impl<R: FastMath> LinearAttention<R> {
         };
         assert_eq!(first, second, "the feature map and the encoding differ in the width between them");
         assert!(
-            mask.is_causal() || (0..h).all(|head| self.encoding.decay(head) == Decay::None),
-            "λ^|lag| is no product of a query's part and a key's part: a decay needs a causal mask"
+            mask.queries() == mask.keys() || !self.decays(),
+            "λ^|lag| is a product of two powers on one side of a query: a decay needs queries and keys of the same tokens"
         );
         assert_eq!(inputs.q.len() % (h * k), 0, "q has not [N, {h}, {k}] elements but {}", inputs.q.len());
         assert_eq!(inputs.k.len() % (h * k), 0, "k has not [N, {h}, {k}] elements but {}", inputs.k.len());

@@ -39,6 +39,11 @@ impl Pieces {
         pieces
     }
 
+    /// Every segment in one piece.
+    pub fn whole(segments: &[Segment], heads: usize) -> Self {
+        Self { segments: segments.to_vec(), owners: (0..segments.len()).collect(), heads }
+    }
+
     /// Number of tasks: pieces times heads.
     pub fn tasks(&self) -> usize {
         self.owners.len() * self.heads

@@ -97,7 +97,7 @@ impl<R: Lanes> Tile<R> {
     }
 
     /// Every row, padding included.
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [R]> {
+    pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [R]> {
         let cols = self.cols;
         self.data_mut().chunks_mut(cols.max(1))
     }
@@ -123,6 +123,12 @@ impl<R: Lanes> Tile<R> {
         for row in 0..self.rows {
             self.row_mut(row)[row + 1..].iter_mut().take(ROWS - 1 - row % ROWS).for_each(|x| *x = R::ZERO);
         }
+    }
+
+    /// Sets the diagonal to 0.
+    pub fn clear_diagonal(&mut self) {
+        let next = self.cols + 1;
+        self.data_mut().iter_mut().step_by(next).for_each(|x| *x = R::ZERO);
     }
 
     /// The elements, row by row, padding included.

@@ -7,8 +7,7 @@ use relin_kernels::encoding::lrpe::{Basis, Cycle, Family, Pairs, Rotated};
 use relin_kernels::encoding::orthogonal_group::{GroupBasis, OrthogonalGroupConfig};
 use relin_kernels::encoding::preset;
 use relin_kernels::encoding::{
-    ConvSpeConfig, Decay, Encoding, EncodingConfig, LrpeConfig, PRESETS, Place, SignedPermutationConfig,
-    Stage,
+    ConvSpeConfig, Encoding, EncodingConfig, LrpeConfig, PRESETS, Place, SignedPermutationConfig, Stage,
 };
 use relin_kernels::fast_math::FastMath;
 use relin_kernels::feature_map::{FeatureMap, RandomFeatures, RandomKernel};
@@ -36,11 +35,6 @@ pub fn encodings() -> Vec<(String, EncodingConfig)> {
         (name, config)
     };
     every_encoding().into_iter().map(small).collect()
-}
-
-/// Whether attention without a causal mask must refuse it.
-pub fn decays<R: FastMath>(attention: &LinearAttention<R>) -> bool {
-    (0..attention.heads).any(|head| attention.encoding.decay(head) != Decay::None)
 }
 
 /// Every preset, and the members of the families that no preset names.
@@ -196,9 +190,10 @@ impl Layout {
     }
 }
 
-/// The [`layouts`] that an attention accepts.
+/// The [`layouts`] that an attention accepts: with a decay, queries and keys are the same tokens.
 pub fn layouts_for<R: FastMath>(attention: &LinearAttention<R>, time: usize) -> Vec<(String, Layout)> {
-    layouts(time).into_iter().filter(|(_, layout)| layout.causal || !decays(attention)).collect()
+    let accepts = |layout: &Layout| layout.queries == layout.keys || !attention.decays();
+    layouts(time).into_iter().filter(|(_, layout)| accepts(layout)).collect()
 }
 
 /// Dense batches at an offset, padded batches, packed sequences; causal and not, and unequal lengths where not.

@@ -14,8 +14,8 @@ type Checked = Result<(), RecipeError>;
 
 pub(super) fn check(recipe: &Recipe) -> Checked {
     model(&recipe.model, recipe.data.context)?;
-    masks(recipe)?;
     sequences(recipe)?;
+    between_sequences(recipe)?;
     probe(recipe)?;
     pooling(recipe)?;
     pairs(recipe)?;
@@ -80,23 +80,21 @@ fn positions(model: &ModelConfig, context: usize) -> Checked {
     })
 }
 
-/// `λ^|lag|` is no product of a query's part and a key's part, so linear attention has a decay only where it is causal.
-fn masks(recipe: &Recipe) -> Checked {
+/// Without a causal mask linear attention computes `λ^|lag|` from both ends of a sequence, so queries and keys must be of the
+/// same one: between a target and its source it has no decay.
+fn between_sequences(recipe: &Recipe) -> Checked {
     let model = &recipe.model;
-    let causal = match recipe.task {
-        Task::Probe => recipe.data.probe.is_causal(),
-        task => matches!(task, Task::CausalLm | Task::Music),
-    };
-    if causal || model.attention == AttentionKind::Softmax {
+    if recipe.task != Task::SequenceToSequence || model.attention == AttentionKind::Softmax {
         return Ok(());
     }
+    let position = model.cross_position();
     let (key_dim, heads) = (model.position_dim(), model.num_attention_heads);
-    let built = model.position.encoding().build::<f32>(Place { key_dim, heads, layer: 0 });
+    let built = position.encoding().build::<f32>(Place { key_dim, heads, layer: 0 });
     let decays = built.is_ok_and(|encoding| (0..heads).any(|head| encoding.decay(head) != Decay::None));
-    require(!decays, "model.position", || {
+    require(!decays, "model.cross_position", || {
         (
-            "an encoding without decay, which linear attention cannot have without a causal mask, or attention = \"softmax\"",
-            &model.position,
+            "an encoding without decay, which linear attention cannot have between a source and its target, or attention = \"softmax\"",
+            position,
         )
     })
 }
@@ -112,22 +110,15 @@ fn sequences(recipe: &Recipe) -> Checked {
     require(position.absolute().is_none(), "model.cross_position", || {
         ("\"same\" or a relative encoding", position)
     })?;
-    let as_if = Recipe {
-        task: Task::SequenceToSequence,
-        model: ModelConfig {
-            position: position.clone(),
-            cross_position: CrossPosition::Same,
-            ..model.clone()
-        },
-        ..recipe.clone()
-    };
+    let as_if =
+        ModelConfig { position: position.clone(), cross_position: CrossPosition::Same, ..model.clone() };
     let named = |error| match error {
         RecipeError::BadValue { expected, found, .. } => {
             RecipeError::BadValue { field: "model.cross_position", expected, found }
         }
         error => error,
     };
-    positions(&as_if.model, data.context).and_then(|()| masks(&as_if)).map_err(named)
+    positions(&as_if, data.context).map_err(named)
 }
 
 /// A vector before the sequence belongs to a classifier, and would move every cell of a grid by one.

@@ -47,12 +47,12 @@ fn every_built_in_recipe_is_read_and_every_file_is_built_in() {
 }
 
 #[test]
-fn a_decay_needs_a_causal_task() {
-    let text = "task = \"text-classification\"\n[model]\nposition = \"lrpe-decay\"";
-    refuses(text, &[], &["`model.position`", "without decay", "causal", "lrpe-decay"]);
+fn no_decay_between_a_source_and_its_target() {
+    let text = "task = \"sequence-to-sequence\"\n[model]\nposition = \"lrpe-decay\"";
+    refuses(text, &[], &["`model.cross_position`", "without decay", "source", "lrpe-decay"]);
     read(text, &["model.attention=softmax"]).unwrap();
-    read(text, &["model.position=rope"]).unwrap();
-    read(text, &["task=causal-lm"]).unwrap();
+    read(text, &["model.cross_position=rope"]).unwrap();
+    read(text, &["task=text-classification"]).unwrap();
 }
 
 #[test]
@@ -88,11 +88,6 @@ fn a_probe_needs_something_to_ask() {
     refuses(task, &recall, &["`data.probe.items`", "at most", "16", "17"]);
     let selective = ["data.probe.kind=selective-copy", "data.probe.items=20", "data.context=39"];
     refuses(task, &selective, &["`data.context`", "at least 40", "39"]);
-    refuses(
-        task,
-        &["data.probe.kind=direction", "model.position=decay"],
-        &["`model.position`", "without decay"],
-    );
 }
 
 #[test]

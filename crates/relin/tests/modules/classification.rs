@@ -178,6 +178,7 @@ fn padding_does_not_leak() {
     for config in [
         tiny("lrpe-unitary"),
         tiny_normalized("rope", Normalizer::Plain),
+        tiny_normalized("lrpe-decay", Normalizer::Plain),
         tiny("sine-spe"),
         tiny("sinusoidal"),
         tiny_softmax("t5"),

@@ -70,6 +70,7 @@ fn only_what_is_not_even_in_the_lag_tells_left_from_right() {
     for position in [
         even("family=\"orthogonal\""),
         even("family=\"permutation\",cycle=\"single\""),
+        format!("{{type=\"decay\",inner={}}}", even("family=\"orthogonal\"")),
         "{type=\"lrpe\",family=\"unitary\",basis=\"fourier\",spacing=\"cyclic\"}".into(),
     ] {
         let position = position.as_str();
