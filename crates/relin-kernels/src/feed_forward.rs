@@ -16,7 +16,8 @@ use crate::simd::dispatch;
 /// takes the place of `f(…)`.
 ///
 /// # Shapes
-/// x, y `[N, width]`; `W_up`, `W_gate` `[width, inner]`; `W_down` `[inner, width]`.
+/// x `[N, width]`, y `[N, outputs]`; `W_up`, `W_gate` `[width, inner]`; `W_down` `[inner, outputs]`, where the outputs are as wide as
+/// x if that is added.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward<'a, R> {
     /// Norm of the input.
@@ -29,7 +30,7 @@ pub struct FeedForward<'a, R> {
     pub gate: Option<Linear<'a, R>>,
     /// The layer into the inner width.
     pub up: Linear<'a, R>,
-    /// The layer back.
+    /// The layer into the outputs.
     pub down: Linear<'a, R>,
 }
 
@@ -42,7 +43,7 @@ pub struct FeedForwardGradients<R: Real> {
     pub gate: Option<LinearGradients<R>>,
     /// Those of the layer into the inner width.
     pub up: LinearGradients<R>,
-    /// Those of the layer back.
+    /// Those of the layer into the outputs.
     pub down: LinearGradients<R>,
 }
 
@@ -50,6 +51,11 @@ impl<R: FastMath> FeedForward<'_, R> {
     /// Elements that the forward keeps for the backward.
     pub fn kept(&self, x: usize) -> usize {
         x / self.up.inputs * self.inner()
+    }
+
+    /// Elements of y.
+    pub fn outputs(&self, x: usize) -> usize {
+        x / self.up.inputs * self.down.outputs
     }
 
     /// Width of what is kept of a row: the inner layer's, twice if gated.
@@ -71,7 +77,8 @@ impl<R: FastMath> FeedForward<'_, R> {
         }
         let run = rows_per_thread(x.len() / self.up.inputs);
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
-        let tasks = y.chunks_mut(width).zip(inner.chunks_mut(inner_width)).zip(x.chunks(width));
+        let y_runs = y.chunks_mut(run * self.down.outputs);
+        let tasks = y_runs.zip(inner.chunks_mut(inner_width)).zip(x.chunks(width));
         each(tasks.collect(), |((y, inner), x)| self.forward_run(y, inner, x));
     }
 
@@ -79,8 +86,8 @@ impl<R: FastMath> FeedForward<'_, R> {
         let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
         let mut normed = NormedRows::new(self.norm.as_ref());
         let mut hidden = buffers::take(self.up.outputs * ROWS.min(x.len() / self.up.inputs));
-        let blocks = y.chunks_mut(block).zip(inner.chunks_mut(inner_block)).zip(x.chunks(block));
-        for ((y, inner), x) in blocks {
+        let y_blocks = y.chunks_mut(ROWS * self.down.outputs);
+        for ((y, inner), x) in y_blocks.zip(inner.chunks_mut(inner_block)).zip(x.chunks(block)) {
             let hidden = &mut hidden[..x.len() / self.up.inputs * self.up.outputs];
             let (up, gate) = inner.split_at_mut(hidden.len());
             let input = normed.forward(x);
@@ -102,11 +109,11 @@ impl<R: FastMath> FeedForward<'_, R> {
     /// # Panics
     /// If the shapes do not fit.
     pub fn backward(&self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> FeedForwardGradients<R> {
-        self.check(x.len(), dx.len(), inner.len());
-        assert_eq!(dy.len(), x.len(), "dy has {} elements, x {}", dy.len(), x.len());
+        self.check(x.len(), dy.len(), inner.len());
+        assert_eq!(dx.len(), x.len(), "dx has {} elements, x {}", dx.len(), x.len());
         let run = rows_per_thread(x.len() / self.up.inputs).max(1);
         let (width, inner_width) = (run * self.up.inputs, run * self.inner());
-        let inputs = dy.chunks(width).zip(inner.chunks(inner_width)).zip(x.chunks(width));
+        let inputs = dy.chunks(run * self.down.outputs).zip(inner.chunks(inner_width)).zip(x.chunks(width));
         let tasks = dx.chunks_mut(width).zip(inputs).collect();
         let mut runs = each(tasks, |(dx, ((dy, inner), x))| self.backward_run(dx, dy, inner, x)).into_iter();
         let mut total = runs.next().unwrap_or_else(|| Run::new(self)).finish();
@@ -125,7 +132,7 @@ impl<R: FastMath> FeedForward<'_, R> {
     fn backward_run<'s>(&'s self, dx: &mut [R], dy: &[R], inner: &[R], x: &[R]) -> Run<'s, R> {
         let (block, inner_block) = (ROWS * self.up.inputs, ROWS * self.inner());
         let mut run = Run::new(self);
-        let inputs = dy.chunks(block).zip(inner.chunks(inner_block)).zip(x.chunks(block));
+        let inputs = dy.chunks(ROWS * self.down.outputs).zip(inner.chunks(inner_block)).zip(x.chunks(block));
         for (dx, ((dy, inner), x)) in dx.chunks_mut(block).zip(inputs) {
             run.backward(self, dx, dy, inner, x);
         }
@@ -136,12 +143,14 @@ impl<R: FastMath> FeedForward<'_, R> {
         let width = self.up.inputs;
         assert!(width > 0, "rows must have at least one element");
         assert_eq!(x % width, 0, "x has {x} elements, not whole rows of {width}");
-        assert_eq!(y, x, "y has {y} elements, x {x}");
+        assert!(self.down.outputs > 0, "rows must have at least one element");
+        assert_eq!(y, self.outputs(x), "y has {y} elements, not {}", self.outputs(x));
+        assert!(!self.residual || y == x, "{x} elements cannot be added to {y}");
         assert_eq!(inner, self.kept(x), "{inner} inner elements, not {}", self.kept(x));
         let norm_width = self.norm.map_or(width, |norm| norm.width);
         assert_eq!(norm_width, width, "a norm of width {norm_width} before a layer of {width} inputs");
         let sizes = |layer: &Linear<'_, R>| (layer.inputs, layer.outputs);
-        assert_eq!(sizes(&self.down), (self.up.outputs, width), "down must lead back");
+        assert_eq!(self.down.inputs, self.up.outputs, "down must take what up gives");
         assert_eq!(self.gate.as_ref().map_or(sizes(&self.up), sizes), sizes(&self.up), "gate and up differ");
     }
 }
@@ -255,6 +264,8 @@ mod tests {
 
     const WIDTH: usize = 3;
     const INNER: usize = 5;
+    /// Where x is not added.
+    const OUTPUTS: usize = 4;
     /// Some dozens of roundings: a norm of three elements enlarges them where these lie close together.
     const NARROW: f64 = 5e-6;
 
@@ -268,8 +279,9 @@ mod tests {
 
     impl Case {
         fn new(rows: usize, gated: bool, residual: bool, activation: Activation) -> Self {
-            let square = WIDTH * INNER;
-            let sizes = [rows * WIDTH, WIDTH, WIDTH, square, INNER, square, INNER, square, WIDTH];
+            let (square, outputs) = (WIDTH * INNER, if residual { WIDTH } else { OUTPUTS });
+            let down = INNER * outputs;
+            let sizes = [rows * WIDTH, WIDTH, WIDTH, square, INNER, square, INNER, down, outputs];
             let mut stream = 0;
             let parts = sizes.map(|size| {
                 stream += 1;
@@ -293,20 +305,21 @@ mod tests {
                 residual: self.residual,
                 gate: self.gated.then(|| linear(3, WIDTH, INNER)),
                 up: linear(5, WIDTH, INNER),
-                down: linear(7, INNER, WIDTH),
+                down: linear(7, INNER, self.parts[8].len()),
             }
         }
 
         fn forward<R: FastMath>(&self, parts: &[Vec<R>; 9]) -> [Vec<R>; 2] {
             let layer = self.layer(parts);
-            let (mut y, mut inner) = (vec![R::NAN; parts[0].len()], vec![R::NAN; layer.kept(parts[0].len())]);
+            let x = parts[0].len();
+            let (mut y, mut inner) = (vec![R::NAN; layer.outputs(x)], vec![R::NAN; layer.kept(x)]);
             layer.forward(&mut y, &mut inner, &parts[0]);
             [y, inner]
         }
 
         fn backward<R: FastMath>(&self, parts: &[Vec<R>; 9], dy: &[R]) -> Vec<Vec<R>> {
             let [_, inner] = self.forward(parts);
-            let mut dx = vec![R::NAN; dy.len()];
+            let mut dx = vec![R::NAN; parts[0].len()];
             let gradients = self.layer(parts).backward(&mut dx, dy, &inner, &parts[0]);
             let mut all = vec![dx, gradients.norm.scale.unwrap(), gradients.norm.bias.unwrap()];
             for layer in [gradients.gate, Some(gradients.up), Some(gradients.down)] {
@@ -370,7 +383,7 @@ mod tests {
     #[test]
     fn gradients_match_central_differences() {
         for case in cases(6) {
-            let dy = normals::<f64>(20, 6 * WIDTH);
+            let dy = normals::<f64>(20, 6 * case.parts[8].len());
             for (part, found) in case.backward(&case.parts, &dy).iter().enumerate() {
                 if found.is_empty() {
                     continue;
@@ -389,7 +402,7 @@ mod tests {
     #[test]
     fn gradients_are_the_same_over_blocks_runs_and_precisions() {
         for case in cases(2 * ROWS + 77) {
-            let dy = normals::<f64>(20, case.parts[0].len());
+            let dy = normals::<f64>(20, (2 * ROWS + 77) * case.parts[8].len());
             let in_pool = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| case.backward(&case.parts, &dy))

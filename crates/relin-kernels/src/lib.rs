@@ -35,3 +35,4 @@ pub mod softmax_attention;
 #[cfg(test)]
 mod testing;
 mod tiles;
+pub mod windows;

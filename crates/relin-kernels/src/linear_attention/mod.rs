@@ -195,8 +195,8 @@ impl<R: FastMath> LinearAttention<R> {
     ///
     /// # Cost
     /// See the table of the module. Beyond its result it takes some tiles of `C × C`, `C × K'`, `C × V` and `K' × V` a
-    /// thread, whatever the number of tokens; and the encoded queries and keys of all tokens if the encoding has a
-    /// [`halo`](Encoding::halo).
+    /// thread, whatever the number of tokens; two-sided also the states between the chunks of one head, `T·K'·V/C` numbers a
+    /// thread; and the encoded queries and keys of all tokens if the encoding has a [`halo`](Encoding::halo).
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.
@@ -234,7 +234,7 @@ impl<R: FastMath> LinearAttention<R> {
     ///
     /// # Cost
     /// Beyond its result and the tiles of [`forward`](Self::forward), the states between the chunks of the heads that a
-    /// thread takes together, at most eight: `T·K'·V/C` numbers each.
+    /// thread takes together, at most eight: `T·K'·V/C` numbers each. Two-sided it takes one head, and three times as many.
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.

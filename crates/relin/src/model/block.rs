@@ -53,6 +53,7 @@ pub(super) fn block(
     let mlp = FeedForwardConfig {
         width: config.hidden_size,
         inner: config.intermediate_size(),
+        outputs: config.hidden_size,
         activation: config.hidden_act,
         gated: config.mlp == Mlp::Gated,
         bias: config.bias,

@@ -12,7 +12,7 @@ use super::pair_head::PairHead;
 use super::pass::Sight;
 use super::trunk::{Loss, LossOptions, ModelError, Trunk, is_finite};
 use crate::data::{Examples, Input};
-use crate::nn::{Embedding, EmbeddingConfig};
+use crate::nn::{Embedding, EmbeddingConfig, Layout};
 use crate::ops::{self, OwnedMask};
 use crate::recipe::{ModelConfig, Pair, Pooling};
 
@@ -25,6 +25,8 @@ pub struct Classifier {
     /// What compares two texts that are read each by itself.
     pair: Option<PairHead>,
     score: Embedding,
+    #[module(skip)]
+    pooling: Pooling,
 }
 
 impl Classifier {
@@ -36,10 +38,14 @@ impl Classifier {
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
         let (trunk, width) = (Trunk::new(config, device)?, config.hidden_size);
         let model = match (config.vocab_size, config.patch_dim()) {
-            (Some(count), _) => trunk.with_tokens(count, width, device),
+            (Some(count), _) => {
+                trunk.with_tokens(count, config.embedding_width(), device).with_ngrams(config, device)
+            }
+            (None, Some(_)) if !config.stem.is_empty() => trunk,
             (None, Some(patch)) => trunk.with_patches(patch, width, device),
             (None, None) => return Err(ModelError::NoVocabulary),
         };
+        let model = model.with_stem(config, device);
         let count = match config.target {
             Some(_) => 1,
             None => config.labels.as_ref().map_or(0, Vec::len),
@@ -52,7 +58,8 @@ impl Classifier {
             (config.pair == Pair::TwoTower).then(|| PairHead::new(width, config.intermediate_size(), device));
         let width = pair.as_ref().map_or(width, PairHead::width);
         let score = EmbeddingConfig { count, width }.init(device);
-        Ok(initialize(Self { model, cls, pair, score }, config, seed))
+        let pooling = config.pooling;
+        Ok(initialize(Self { model, cls, pair, score, pooling }, config, seed))
     }
 
     /// Scores of every class.
@@ -78,19 +85,29 @@ impl Classifier {
 
     fn embed(&self, examples: &Examples) -> Tensor<3> {
         let sequences = examples.sequences();
-        let embedded = match &examples.input {
+        let given = match &examples.input {
             Input::Tokens(ids) => self.model.tokens(ids.clone(), [sequences, examples.length]),
-            Input::Patches { values, width } => {
+            Input::Patches { values, width, .. } => {
                 let shape = [sequences, examples.length, *width];
                 let device = self.score.weight.val().device();
-                self.model.patches(Tensor::from_data(TensorData::new(values.clone(), shape), &device))
+                Tensor::from_data(TensorData::new(values.clone(), shape), &device)
             }
+        };
+        let embedded = match (&self.model.stem, layout(examples)) {
+            (Some(stem), layout) => stem.forward(given, layout, examples.lengths.clone()),
+            (None, Layout::Grid(_)) => self.model.patches(given),
+            (None, Layout::Line) => given,
         };
         let led = match &self.cls {
             Some(cls) => Tensor::cat(vec![cls.forward(vec![0; sequences], [sequences, 1]), embedded], 1),
             None => embedded,
         };
         self.model.add_positions(led, 0)
+    }
+
+    /// Of so many tokens of an example, how many the stem leaves.
+    fn left(&self, examples: &Examples, tokens: usize) -> usize {
+        self.model.stem.as_ref().map_or(tokens, |stem| stem.left(layout(examples), tokens))
     }
 
     /// Tokens before every sequence.
@@ -100,18 +117,20 @@ impl Classifier {
 
     /// Every token of a sequence sees all others of it.
     fn whole(&self, examples: &Examples) -> OwnedMask {
-        let (leading, time) = (self.leading(), self.leading() + examples.length);
-        let segment =
-            |(row, &len): (usize, &usize)| Segment { start: row * time, len: leading + len, offset: 0 };
+        let tokens = |len| self.leading() + self.left(examples, len);
+        let time = tokens(examples.length);
+        let segment = |(row, &len)| Segment { start: row * time, len: tokens(len), offset: 0 };
         let segments: Vec<Segment> = examples.lengths.iter().enumerate().map(segment).collect();
         OwnedMask::Full { queries: segments.clone(), keys: segments }
     }
 
     /// What the classes are told by: `[S, T, D]` of S sequences to `[B, width of a score]` of B examples.
     fn pool(&self, hidden: Tensor<3>, examples: &Examples) -> Tensor<2> {
-        let pooled = match &self.cls {
-            Some(_) => first(hidden),
-            None => ops::mean(hidden, examples.lengths.clone()),
+        let lens = || examples.lengths.iter().map(|&len| self.left(examples, len)).collect();
+        let pooled = match self.pooling {
+            Pooling::Mean => ops::mean(hidden, lens()),
+            Pooling::Max => ops::max(hidden, lens()),
+            Pooling::Cls => first(hidden),
         };
         match &self.pair {
             Some(head) => {
@@ -120,6 +139,14 @@ impl Classifier {
             }
             None => pooled,
         }
+    }
+}
+
+/// How the tokens of an example lie to each other.
+fn layout(examples: &Examples) -> Layout {
+    match examples.input {
+        Input::Tokens(_) => Layout::Line,
+        Input::Patches { grid, .. } => Layout::Grid(grid),
     }
 }
 

@@ -12,7 +12,10 @@ use relin_kernels::segments::Segment;
 use super::block::{Block, Cross, Source, block, cross};
 use super::dropper::Dropper;
 use super::pass::{Sight, Unwinding};
-use crate::nn::{Attention, Embedding, EmbeddingConfig, Norm, NormConfig, linear_parameters, sinusoidal};
+use crate::nn::{
+    Attention, Embedding, EmbeddingConfig, Ngrams, NgramsConfig, Norm, NormConfig, Stem, StemConfig,
+    linear_parameters, sinusoidal,
+};
 use crate::ops::{self, OwnedMask};
 use crate::recipe::{Absolute, ModelConfig};
 
@@ -34,7 +37,9 @@ pub enum ModelError {
 #[derive(Module, Debug)]
 pub(super) struct Trunk {
     pub embed_tokens: Option<Embedding>,
+    embed_ngrams: Option<Ngrams>,
     pub embed_patches: Option<Linear>,
+    pub stem: Option<Stem>,
     embed_positions: Option<Embedding>,
     position: Option<SharedPosition>,
     pub layers: Vec<Block>,
@@ -90,7 +95,9 @@ impl Trunk {
             layers.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
         Ok(Self {
             embed_tokens: None,
+            embed_ngrams: None,
             embed_patches: None,
+            stem: None,
             embed_positions: learned.then(|| EmbeddingConfig { count, width }.init(device)),
             position: shared.pop().flatten().map(|parameters| SharedPosition { parameters }),
             layers,
@@ -107,6 +114,28 @@ impl Trunk {
     /// Takes patches of an image, vectors of `patch` numbers.
     pub fn with_patches(self, patch: usize, width: usize, device: &Device) -> Self {
         Self { embed_patches: Some(LinearConfig::new(patch, width).init(device)), ..self }
+    }
+
+    /// Adds embeddings of n-grams to those of tokens, if the configuration has any.
+    pub fn with_ngrams(self, config: &ModelConfig, device: &Device) -> Self {
+        let (lengths, width) = (config.ngrams.clone(), config.embedding_width());
+        let ngrams = NgramsConfig { lengths, buckets: config.ngram_buckets, width };
+        Self { embed_ngrams: (!config.ngrams.is_empty()).then(|| ngrams.init(device)), ..self }
+    }
+
+    /// Joins neighbours before the blocks, if the configuration has a stem: tokens in a line, or pixels in a grid.
+    pub fn with_stem(self, config: &ModelConfig, device: &Device) -> Self {
+        let grid = self.embed_tokens.is_none();
+        let stem = StemConfig {
+            inputs: if grid { config.num_channels.unwrap_or(1) } else { config.embedding_width() },
+            widths: config.stem.clone(),
+            outputs: config.hidden_size,
+            grid,
+            activation: config.hidden_act,
+            norm: config.norm,
+            norm_eps: config.norm_eps,
+        };
+        Self { stem: (!config.stem.is_empty()).then(|| stem.init(device)), ..self }
     }
 
     /// Attends to a source in every block, whose layers are counted from `first`.
@@ -133,12 +162,14 @@ impl Trunk {
         self.add_positions(self.tokens(ids, shape), offset)
     }
 
-    /// `B·T` token ids to `[B, T, D]`, without absolute positions.
+    /// `B·T` token ids to `[B, T, D]`, n-grams included, without absolute positions.
     ///
     /// # Panics
     /// If the model takes patches.
     pub fn tokens(&self, ids: Vec<u32>, shape: [usize; 2]) -> Tensor<3> {
-        self.embed_tokens.as_ref().expect("a model of tokens").forward(ids, shape)
+        let ngrams = self.embed_ngrams.as_ref().map(|ngrams| ngrams.forward(&ids, shape));
+        let tokens = self.embed_tokens.as_ref().expect("a model of tokens").forward(ids, shape);
+        ngrams.map_or_else(|| tokens.clone(), |ngrams| tokens.clone() + ngrams)
     }
 
     /// `[B, T, patch]` to `[B, T, D]`, without absolute positions.

@@ -11,10 +11,12 @@ use crate::ops::{self, FeedForwardParameters, LinearParameters};
 /// Configuration of a [`FeedForward`].
 #[derive(Clone, Debug)]
 pub struct FeedForwardConfig {
-    /// `D`.
+    /// Width of what comes in.
     pub width: usize,
     /// Width in between.
     pub inner: usize,
+    /// Width of what comes out.
+    pub outputs: usize,
     /// Activation.
     pub activation: Activation,
     /// Multiply the activation by a second projection.
@@ -30,7 +32,7 @@ impl FeedForwardConfig {
         FeedForward {
             gate_proj: self.gated.then(|| linear(self.width, self.inner)),
             up_proj: linear(self.width, self.inner),
-            down_proj: linear(self.inner, self.width),
+            down_proj: linear(self.inner, self.outputs),
             activation: self.activation,
         }
     }
@@ -48,12 +50,12 @@ pub struct FeedForward {
 
 impl FeedForward {
     /// # Shapes
-    /// `[B, T, D]` to `[B, T, D]`
+    /// `[B, T, width]` to `[B, T, outputs]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         ops::feed_forward(self.activation, false, x, None, self.parameters())
     }
 
-    /// `forward(norm(x))`, plus x if `residual`.
+    /// `forward(norm(x))`, plus x if `residual`, which needs outputs as wide as x.
     pub fn forward_normed(&self, norm: &Norm, x: Tensor<3>, residual: bool) -> Tensor<3> {
         ops::feed_forward(self.activation, residual, x, Some(norm.parameters()), self.parameters())
     }

@@ -18,14 +18,14 @@ pub struct FeedForwardParameters {
     pub gate: Option<LinearParameters>,
     /// The layer into the inner width.
     pub up: LinearParameters,
-    /// The layer back.
+    /// The layer into the outputs.
     pub down: LinearParameters,
 }
 
 /// `[x +] W_down f(W_up n)`, or gated `[x +] W_down (f(W_gate n) ∘ W_up n)`, with `n` the normed x.
 ///
 /// # Shapes
-/// - `x`, result: `[.., D]`
+/// - `x`: `[.., D]`; result: `[.., outputs of W_down]`
 ///
 /// # Reference
 /// [`relin_kernels::feed_forward`].
@@ -77,9 +77,11 @@ impl Kernel<9> for Operator {
 
     fn forward(&self, [x, parameters @ ..]: [Operand<'_>; 9]) -> (Vec<usize>, Vec<f32>, Buffer<f32>) {
         let layer = self.layer(parameters);
-        let (mut y, mut inner) = (buffers::take(x.data.len()), buffers::take(layer.kept(x.data.len())));
+        let len = x.data.len();
+        let (mut y, mut inner) = (buffers::take(layer.outputs(len)), buffers::take(layer.kept(len)));
         layer.forward(&mut y, &mut inner, x.data);
-        (x.shape.to_vec(), y.into_vec(), inner)
+        let (_, rows) = x.shape.split_last().expect("rows have a width");
+        ([rows, &[layer.down.outputs]].concat(), y.into_vec(), inner)
     }
 
     fn backward(

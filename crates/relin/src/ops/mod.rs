@@ -9,6 +9,7 @@ mod feed_forward;
 mod linear;
 mod linear_attention;
 mod mask;
+mod max;
 mod mean;
 mod norm;
 mod parameters;
@@ -16,6 +17,7 @@ mod scale_rows;
 mod self_attention;
 mod soft_cross_entropy;
 mod softmax_attention;
+mod windows;
 
 pub use bridge::{AnyTensor, Kernel, Operand, apply};
 pub use cross_entropy::{IGNORE, cross_entropy, token_losses};
@@ -26,6 +28,7 @@ pub use feed_forward::{FeedForwardParameters, feed_forward};
 pub use linear::linear;
 pub use linear_attention::{AttentionState, linear_attention, linear_attention_with_state};
 pub use mask::OwnedMask;
+pub use max::max;
 pub use mean::mean;
 pub use norm::norm;
 pub use parameters::{LinearParameters, NormParameters};
@@ -33,6 +36,7 @@ pub use scale_rows::scale_rows;
 pub use self_attention::linear_self_attention;
 pub use soft_cross_entropy::soft_cross_entropy;
 pub use softmax_attention::softmax_attention;
+pub use windows::windows;
 
 /// The elements of a tensor, row-major.
 ///

@@ -23,6 +23,7 @@ pub(super) fn check(recipe: &Recipe) -> Checked {
     listops(recipe)?;
     pathfinder(&recipe.data.pathfinder)?;
     images(recipe)?;
+    before_blocks(recipe)?;
     targets(recipe)?;
     data(&recipe.data)?;
     train(&recipe.train)
@@ -129,9 +130,12 @@ fn pooling(recipe: &Recipe) -> Checked {
         recipe.task,
         Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe | Task::SequenceToSequence
     );
-    require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
+    let found = format!("{:?}", model.pooling).to_lowercase();
+    require(model.pooling == Pooling::Mean || classes, "model.pooling", || {
+        ("\"mean\" where nothing is classified", found.as_str())
+    })?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
-    require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
+    require(!cls || !grid, "model.pooling", || ("\"mean\" or \"max\" with a grid of positions", "cls"))
 }
 
 /// Two texts, read together or each by itself.
@@ -241,6 +245,38 @@ fn images(recipe: &Recipe) -> Checked {
     })?;
     at_least_one("data.image_size", data.image_size.unwrap_or(1))?;
     augment(&data.augment)
+}
+
+/// What a classifier makes of tokens before its blocks.
+fn before_blocks(recipe: &Recipe) -> Checked {
+    let (model, stages) = (&recipe.model, recipe.model.stem.len());
+    let images = matches!(recipe.task, Task::ImageClassification | Task::Pathfinder);
+    let texts = matches!(recipe.task, Task::TextClassification | Task::TextRegression | Task::ListOps);
+    let patches = images && model.pixels == Pixels::Patches;
+    require(model.ngrams.is_empty() || texts || images && !patches, "model.ngrams", || {
+        ("[], but for classifiers of tokens", format!("{:?}", model.ngrams))
+    })?;
+    model
+        .ngrams
+        .iter()
+        .try_for_each(|n| require((2..=64).contains(n), "model.ngrams", || ("lengths from 2 to 64", n)))?;
+    at_least_one("model.ngram_buckets", model.ngram_buckets)?;
+    require(stages == 0 || images || texts, "model.stem", || {
+        ("[], but for classifiers: others say something of every token", format!("{:?}", model.stem))
+    })?;
+    require(stages <= 8, "model.stem", || ("at most 8 stages", stages))?;
+    model.stem.iter().try_for_each(|&width| at_least_one("model.stem", width))?;
+    if stages == 0 || !patches {
+        return Ok(());
+    }
+    let side = 1 << stages;
+    require(model.patch_size == Some(side), "model.patch_size", || {
+        let found = model.patch_size.map_or("none".into(), |side| side.to_string());
+        (format!("{side}, since {stages} stages of `model.stem` halve the sides so often"), found)
+    })?;
+    require(model.patch_margin == 0, "model.patch_margin", || {
+        ("0 beside a `model.stem`, whose windows overlap", model.patch_margin)
+    })
 }
 
 fn augment(augment: &Augment) -> Checked {

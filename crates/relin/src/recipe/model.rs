@@ -36,6 +36,13 @@ pub struct ModelConfig {
     pub patch_size: Option<usize>,
     /// Pixels that a patch reads beyond its own on every side, so that patches overlap; 0 beyond the image.
     pub patch_margin: usize,
+    /// Lengths of the n-grams whose embeddings are added to those of the tokens that they end with, in a classifier of tokens.
+    pub ngrams: Vec<usize>,
+    /// Rows of the table of n-grams, which a hash chooses.
+    pub ngram_buckets: usize,
+    /// Widths of the stages of a convolutional stem before the blocks of a classifier. Each stage joins two neighbouring tokens
+    /// of a text, or four pixels of an image, so that n stages make patches of 2ⁿ; none if empty.
+    pub stem: Vec<usize>,
     /// How a model of images takes them.
     pub pixels: Pixels,
     /// 1 for grey images, 3 for coloured ones; taken from the data.
@@ -99,6 +106,9 @@ impl Default for ModelConfig {
             pair: Pair::Joined,
             patch_size: None,
             patch_margin: 0,
+            ngrams: Vec::new(),
+            ngram_buckets: 32_768,
+            stem: Vec::new(),
             pixels: Pixels::Patches,
             num_channels: None,
             image_mean: None,
@@ -135,6 +145,11 @@ impl ModelConfig {
     pub fn patch_dim(&self) -> Option<usize> {
         let read = |side: usize| side + 2 * self.patch_margin;
         self.patch_size.map(|side| read(side).pow(2) * self.num_channels.unwrap_or(1))
+    }
+
+    /// Width of a token's embedding: that of the stem's first stage, if there is a stem.
+    pub fn embedding_width(&self) -> usize {
+        self.stem.first().copied().unwrap_or(self.hidden_size)
     }
 
     /// Width of the feed-forward part.
@@ -214,6 +229,8 @@ pub struct Standard {
 pub enum Pooling {
     /// Their mean.
     Mean,
+    /// The largest of each feature: what is anywhere counts, however long the sequence.
+    Max,
     /// That of a learned vector put before the sequence.
     Cls,
 }

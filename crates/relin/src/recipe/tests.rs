@@ -135,6 +135,7 @@ fn a_leading_vector_needs_a_classifier_and_room_among_positions() {
     let cls = "model.pooling=cls";
     refuses("", &[cls], &["`model.pooling`", "mean", "cls"]);
     refuses("task = \"probe\"", &[cls], &["`model.pooling`"]);
+    refuses("task = \"probe\"", &["model.pooling=max"], &["`model.pooling`", "mean", "max"]);
     let task = "task = \"text-classification\"";
     let mut recipe = read(task, &[cls, "data.context=17", "model.absolute=learned"]).unwrap();
     recipe.resolve(Some(5));
@@ -434,6 +435,35 @@ fn what_no_image_can_be_is_refused() {
         refuses(patches, &[set], &words);
     }
     refuses("", &["train.label_smoothing=0.1"], &["`train.label_smoothing`", "classifiers", "0.1"]);
+}
+
+#[test]
+fn stems_and_ngrams_are_for_classifiers() {
+    let images = "task = \"image-classification\"\n[model]\npatch_size = 4";
+    let stem = "model.stem=[8, 16]";
+    read(images, &[stem]).unwrap();
+    let text = read("task = \"text-classification\"", &[stem]).unwrap();
+    assert_eq!((text.model.embedding_width(), text.model.hidden_size), (8, 256));
+    refuses("", &[stem], &["`model.stem`", "classifiers", "[8, 16]"]);
+    refuses(images, &["model.stem=[8]"], &["`model.patch_size`", "2, since 1 stages", "4"]);
+    refuses(images, &[stem, "model.patch_margin=1"], &["`model.patch_margin`", "`model.stem`", "1"]);
+    let ngrams = "model.ngrams=[2, 3]";
+    read("task = \"text-classification\"", &[ngrams]).unwrap();
+    read(images, &["model.pixels=tokens", ngrams]).unwrap();
+    refuses(images, &[ngrams], &["`model.ngrams`", "of tokens", "[2, 3]"]);
+    refuses("", &[ngrams], &["`model.ngrams`", "classifiers", "[2, 3]"]);
+    refuses("task = \"text-classification\"", &["model.ngrams=[1]"], &["`model.ngrams`", "2 to 64", "1"]);
+    refuses(
+        "task = \"text-classification\"",
+        &["model.ngram_buckets=0"],
+        &["`model.ngram_buckets`", "at least 1", "0"],
+    );
+    refuses(images, &["model.stem=[8, 0]"], &["`model.stem`", "at least 1", "0"]);
+    refuses(
+        "task = \"text-classification\"",
+        &["model.stem=[1,1,1,1,1,1,1,1,1]"],
+        &["`model.stem`", "at most 8", "9"],
+    );
 }
 
 #[test]

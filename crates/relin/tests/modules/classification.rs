@@ -122,7 +122,7 @@ fn pairs_of_texts_are_classified_by_both_joined_and_by_two_towers() {
     let [table, single] = ["pairs.tsv", "single.tsv"].map(|name| folder.path().join(name));
     std::fs::write(&table, table_of_pairs(600, 1)).unwrap();
     std::fs::write(&single, "label\tleft\nalike\taz\n").unwrap();
-    for (pair, pooling) in [("joined", "cls"), ("two-tower", "mean")] {
+    for (pair, pooling) in [("joined", "cls"), ("joined", "max"), ("two-tower", "mean")] {
         let recipe = recipe(
             folder.path(),
             &format!(
@@ -131,7 +131,7 @@ fn pairs_of_texts_are_classified_by_both_joined_and_by_two_towers() {
                  text_pair_column = \"right\"\ntokenizer = \"char\"\ncontext = 24\n[train]\nsteps = 160{TRAIN}"
             ),
         );
-        let home = folder.path().join(pair);
+        let home = folder.path().join(format!("{pair}-{pooling}"));
         std::fs::create_dir(&home).unwrap();
         let accuracies = train_twice(&recipe, &home);
         let best = accuracies.iter().copied().fold(0.0, f64::max);
@@ -182,8 +182,10 @@ fn padding_does_not_leak() {
         tiny("sine-spe"),
         tiny("sinusoidal"),
         tiny_softmax("t5"),
+        ModelConfig { stem: vec![6, 10], ..tiny("lrpe-orthogonal") },
+        ModelConfig { ngrams: vec![2, 3], ngram_buckets: 50, ..tiny("lrpe-orthogonal") },
     ] {
-        for pooling in [Pooling::Mean, Pooling::Cls] {
+        for pooling in [Pooling::Mean, Pooling::Max, Pooling::Cls] {
             let config = three_classes(ModelConfig { pooling, ..config.clone() });
             let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
             let together = to_vec(model.logits(&padded(&texts, 3)));
@@ -199,7 +201,7 @@ fn padding_does_not_leak() {
 #[test]
 fn padding_does_not_leak_into_two_towers() {
     let texts: [&[u32]; 4] = [&[3, 1, 4], &[1, 5, 9, 2, 6, 5, 3, 5], &[8, 9], &[7]];
-    for pooling in [Pooling::Mean, Pooling::Cls] {
+    for pooling in [Pooling::Mean, Pooling::Max, Pooling::Cls] {
         let config = three_classes(ModelConfig { pooling, pair: Pair::TwoTower, ..tiny("lrpe-orthogonal") });
         let model = Classifier::new(&config, 3, &Device::flex()).unwrap();
         let together = to_vec(model.logits(&padded(&texts, 2)));
@@ -260,29 +262,34 @@ fn quarters(folder: &Path, part: &str, n: usize, seed: u64) {
     std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
 }
 
+/// With patches that are projected, and with patches that a stem makes of pixels.
 #[test]
 fn images_are_told_apart_by_where_they_are_bright() {
     let folder = tempfile::tempdir().unwrap();
     quarters(folder.path(), "train", 400, 1);
     quarters(folder.path(), "t10k", 80, 2);
     let grid = "{ type = \"grid\", shape = [4, 4], inner = { type = \"lrpe\", family = \"orthogonal\" } }";
-    let recipe = recipe(
-        folder.path(),
-        &format!(
-            "task = \"image-classification\"\n[model]\npatch_size = 2\nabsolute = \"learned\"\nposition = {grid}{MODEL}[data]\n\
-             source = {:?}\ncontext = 16\n[train]\nsteps = 160{TRAIN}",
-            folder.path()
-        ),
-    );
-    let accuracies = train_twice(&recipe, folder.path());
-    let run = folder.path().join("whole");
-    let test = ClassOptions { split: Some("test".into()), ..ClassOptions::default() };
-    let scores = evaluate_classes(&run, &test, &mut |_, _| {}).unwrap();
-    assert_eq!((scores.examples, scores.classes.len()), (80, 4));
-    assert!(scores.accuracy > 0.9, "chance is a quarter: {accuracies:?}, {scores:?}");
-    let unknown = ClassOptions { split: Some("dev".into()), ..ClassOptions::default() };
-    let error = evaluate_classes(&run, &unknown, &mut |_, _| {}).unwrap_err().to_string();
-    assert!(error.contains("`dev`") && error.contains("`test`"), "{error}");
+    for stem in ["[]", "[12]"] {
+        let recipe = recipe(
+            folder.path(),
+            &format!(
+                "task = \"image-classification\"\n[model]\npatch_size = 2\nstem = {stem}\nabsolute = \"learned\"\n\
+                 position = {grid}{MODEL}[data]\nsource = {:?}\ncontext = 16\n[train]\nsteps = 160{TRAIN}",
+                folder.path()
+            ),
+        );
+        let home = folder.path().join(stem);
+        std::fs::create_dir(&home).unwrap();
+        let accuracies = train_twice(&recipe, &home);
+        let run = home.join("whole");
+        let test = ClassOptions { split: Some("test".into()), ..ClassOptions::default() };
+        let scores = evaluate_classes(&run, &test, &mut |_, _| {}).unwrap();
+        assert_eq!((scores.examples, scores.classes.len()), (80, 4));
+        assert!(scores.accuracy > 0.9, "chance is a quarter, stem {stem}: {accuracies:?}, {scores:?}");
+        let unknown = ClassOptions { split: Some("dev".into()), ..ClassOptions::default() };
+        let error = evaluate_classes(&run, &unknown, &mut |_, _| {}).unwrap_err().to_string();
+        assert!(error.contains("`dev`") && error.contains("`test`"), "{error}");
+    }
 }
 
 /// A language model is no classifier, and is told so.

@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Tensor};
 use relin::ops::{self, FeedForwardParameters, IGNORE, LinearParameters, NormParameters, OwnedMask, to_vec};
 use relin_kernels::activation::Activation;
@@ -15,6 +17,7 @@ use relin_kernels::norm::{Norm, NormKind, RowStatistics};
 use relin_kernels::rng::Rng;
 use relin_kernels::segments::Segment;
 use relin_kernels::softmax_attention::{Gradients, Inputs, Saved, SoftmaxAttention};
+use relin_kernels::windows::{Axis, Windows};
 
 use crate::support::{ROUNDING, assert_close, bits, gradient, leaf, normals, plain, pull_back, tokens, wide};
 
@@ -346,6 +349,31 @@ fn means() {
     assert_close("means", &to_vec(found.clone().inner()), &wide(&to_vec(expected.clone().inner())), ROUNDING);
     let (found, expected) = (pull_back(found, &dy), pull_back(expected, &dy));
     assert_close("dx", &gradient(&x1, &found), &wide(&gradient(&x2, &expected)), ROUNDING);
+}
+
+/// Windows before a linear layer, against burn's convolution.
+#[test]
+fn windows_before_a_layer_are_a_convolution() {
+    const SIZES: [usize; 4] = [2, 3, 6, 4];
+    let ([batch, channels, rows, columns], outputs) = (SIZES, 5);
+    let [x, weight] = [(1, 144), (2, 240)].map(|(stream, n)| normals(stream, n));
+    let dy = normals(3, batch * outputs * 6);
+    let halved = |length| Axis { length, stride: 2, margin: 1 };
+    let windows = Windows { axes: [halved(rows), halved(columns)], channels };
+
+    let (x1, weight1) = (leaf(&x, SIZES), leaf(&weight, [outputs, channels, 4, 4]));
+    let tokens = x1.clone().permute([0, 2, 3, 1]).reshape([batch, rows * columns, channels]);
+    let matrix = weight1.clone().permute([2, 3, 1, 0]).reshape([16 * channels, outputs]);
+    let cut = ops::windows(tokens, windows, vec![rows * columns; batch]);
+    let found = ops::linear(cut, None, LinearParameters { weight: matrix, bias: None }, None).swap_dims(1, 2);
+
+    let (x2, weight2) = (leaf(&x, SIZES), leaf(&weight, [outputs, channels, 4, 4]));
+    let options = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
+    let expected = conv2d(x2.clone(), weight2.clone(), None, options).reshape([batch, outputs, 6]);
+    assert_close("out", &to_vec(found.clone().inner()), &wide(&to_vec(expected.clone().inner())), ROUNDING);
+    let (found, expected) = (pull_back(found, &dy), pull_back(expected, &dy));
+    assert_close("dx", &gradient(&x1, &found), &wide(&gradient(&x2, &expected)), ROUNDING);
+    assert_close("weight", &gradient(&weight1, &found), &wide(&gradient(&weight2, &expected)), ROUNDING);
 }
 
 #[test]

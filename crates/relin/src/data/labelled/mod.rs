@@ -56,12 +56,14 @@ pub struct Second {
 pub enum Input {
     /// `[S, T]` token ids of S sequences; padding is 0 and is never attended to.
     Tokens(Vec<u32>),
-    /// `[S, T, width]`: images in patches.
+    /// `[S, T, width]`: images in patches, or in pixels for a stem.
     Patches {
         /// Values around 0.
         values: Vec<f32>,
         /// Numbers of one patch.
         width: usize,
+        /// Rows of patches, and patches in a row.
+        grid: [usize; 2],
     },
 }
 

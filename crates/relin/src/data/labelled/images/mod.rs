@@ -72,6 +72,8 @@ impl LabelledImages {
                         "images of {rows}x{columns} pixels are not tiled by model.patch_size = {side}"
                     ));
                 }
+                // A stem makes the patches of pixels.
+                let side = if model.stem.is_empty() { side } else { 1 };
                 Form::Patches { side, margin: model.patch_margin, scales: scales(model, channels) }
             }
         };
@@ -84,7 +86,9 @@ impl LabelledImages {
     /// As [`new`](Self::new), and if an image has more tokens than `data.context`.
     pub fn for_recipe(images: Images, recipe: &Recipe, name: &str) -> Result<Self, DataError> {
         let labelled = Self::new(images, &recipe.model, recipe.data.augment, Path::new(name))?;
-        let (length, context) = (labelled.length(), recipe.data.context);
+        let ImageSize { rows, columns, .. } = labelled.images.size();
+        let side = recipe.model.patch_size.filter(|_| recipe.model.pixels == Pixels::Patches).unwrap_or(1);
+        let (length, context) = (rows / side * (columns / side), recipe.data.context);
         if length > context {
             let what = if recipe.model.pixels == Pixels::Tokens { "pixels" } else { "patches" };
             let reason = format!("an image has {length} {what}, but data.context = {context}");
@@ -100,10 +104,15 @@ impl LabelledImages {
 
     /// Tokens of an image.
     pub fn length(&self) -> usize {
+        self.grid().iter().product()
+    }
+
+    /// Rows of tokens, and tokens in a row.
+    fn grid(&self) -> [usize; 2] {
         let ImageSize { rows, columns, .. } = self.images.size();
         match self.form {
-            Form::Patches { side, .. } => rows / side * (columns / side),
-            Form::Tokens => rows * columns,
+            Form::Patches { side, .. } => [rows / side, columns / side],
+            Form::Tokens => [rows, columns],
         }
     }
 
@@ -157,7 +166,7 @@ impl LabelledImages {
                 let width = (side + 2 * margin).pow(2) * size.channels;
                 let mut values = Vec::with_capacity(images.len() * self.length() * width);
                 images.for_each(|image| self.append_patches(image, [*side, *margin], scales, &mut values));
-                Input::Patches { values, width }
+                Input::Patches { values, width, grid: self.grid() }
             }
         }
     }
@@ -247,7 +256,9 @@ mod tests {
     fn patches_read_their_neighbours_and_nothing_beyond_the_image() {
         let config = ModelConfig { patch_margin: 1, ..model(2) };
         let labelled = LabelledImages::new(images(1), &config, Augment::default(), Path::new("f")).unwrap();
-        let Input::Patches { values, width } = labelled.batch(&[0], None).input else { panic!("patches") };
+        let Input::Patches { values, width, .. } = labelled.batch(&[0], None).input else {
+            panic!("patches")
+        };
         assert_eq!((width, Some(width), values.len()), (16, config.patch_dim(), 32));
         // −1 … 1 of 0 … 255, and 0 where there is no pixel.
         let of = |pixel: Option<u8>| pixel.map_or(0.0, |pixel| f32::from(pixel) / 127.5 - 1.0);
