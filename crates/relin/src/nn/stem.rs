@@ -19,14 +19,6 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Tokens that a window of two, and one more on either side, reads.
-    fn window(self) -> usize {
-        match self {
-            Self::Line => 4,
-            Self::Grid(_) => 16,
-        }
-    }
-
     fn axes(self, tokens: usize) -> [Axis; 2] {
         let halved = |length| Axis { length, stride: 2, margin: 1 };
         match self {
@@ -74,24 +66,23 @@ pub struct StemConfig {
 impl StemConfig {
     /// Builds the module.
     pub fn init(&self, device: &Device) -> Stem {
-        let window = if self.grid { Layout::Grid([1, 1]) } else { Layout::Line }.window();
-        let outputs = self.widths.iter().skip(1).map(|_| None).chain([Some(self.outputs)]);
-        let mut width = self.inputs;
-        let stages = self.widths.iter().zip(outputs).enumerate().map(|(stage, (&inner, last))| {
+        // Tokens of a window: two, or two by two, and one more on every side.
+        let window = if self.grid { 16 } else { 4 };
+        let stage = |(stage, &inner): (usize, &usize)| {
+            let width = if stage == 0 { self.inputs } else { self.widths[stage - 1] };
+            let last = stage + 1 == self.widths.len();
             let norm = NormConfig { kind: self.norm, width, eps: self.norm_eps };
-            let outputs = last.unwrap_or(inner);
             let mlp = FeedForwardConfig {
                 width: window * width,
                 inner,
-                outputs,
+                outputs: if last { self.outputs } else { inner },
                 activation: self.activation,
                 gated: false,
                 bias: true,
             };
-            width = outputs;
             Stage { norm: (stage > 0).then(|| norm.init(device)), mlp: mlp.init(device) }
-        });
-        Stem { stages: stages.collect() }
+        };
+        Stem { stages: self.widths.iter().enumerate().map(stage).collect() }
     }
 }
 

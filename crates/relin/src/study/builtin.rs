@@ -24,6 +24,7 @@ pub const BUILTIN_STUDIES: &[BuiltinStudy] = builtin![
     "family",
     "field",
     "learnable",
+    "mail",
     "music",
     "normalizer",
     "shakespeare",
