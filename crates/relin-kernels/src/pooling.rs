@@ -1,4 +1,4 @@
-//! One vector of all tokens of a sequence, their mean or what is largest of each feature; padding does not count.
+//! The mean over the tokens of each sequence; padding does not count.
 
 use rayon::prelude::*;
 
@@ -52,55 +52,6 @@ pub fn mean_vjp<R: Real>(dx: &mut [R], d_out: &[R], lens: &[usize], width: usize
     });
 }
 
-/// `out_{b,d} = max_{t < len_b} x_{b,t,d}`, 0 for an empty sequence, and into `at` the first t that has it.
-///
-/// # Shapes
-/// - `x`: `[B, T, D]`; `lens`: `B` lengths up to T; `out`, `at`: `[B, D]`, overwritten
-///
-/// # Panics
-/// If the sizes do not agree.
-pub fn max<R: Real>(out: &mut [R], at: &mut [u32], x: &[R], lens: &[usize], width: usize) {
-    assert_eq!(at.len(), out.len(), "{} places of {} numbers", at.len(), out.len());
-    let sequence = sequence_len(x, out, lens, width);
-    let rows = out.par_chunks_mut(width).zip(at.par_chunks_mut(width)).zip(x.par_chunks(sequence)).zip(lens);
-    rows.for_each(|(((out, at), x), &len)| {
-        at.fill(0);
-        let Some((first, others)) = x[..len * width].split_at_checked(width) else {
-            return out.fill(R::ZERO);
-        };
-        out.copy_from_slice(first);
-        dispatch(
-            #[inline(always)]
-            || {
-                for (t, x) in (1..).zip(others.chunks_exact(width)) {
-                    for ((out, at), &x) in out.iter_mut().zip(&mut *at).zip(x) {
-                        let larger = x > *out;
-                        *out = if larger { x } else { *out };
-                        *at = if larger { t } else { *at };
-                    }
-                }
-            },
-        );
-    });
-}
-
-/// The gradient of [`max`]: `d_out_{b,d}` for the token that `at` names, 0 for all others.
-///
-/// # Panics
-/// If the sizes do not agree.
-pub fn max_vjp<R: Real>(dx: &mut [R], d_out: &[R], at: &[u32], lens: &[usize], width: usize) {
-    assert_eq!(at.len(), d_out.len(), "{} places of {} numbers", at.len(), d_out.len());
-    let sequence = sequence_len(dx, d_out, lens, width);
-    let rows = dx.par_chunks_mut(sequence).zip(d_out.par_chunks(width)).zip(at.par_chunks(width)).zip(lens);
-    rows.for_each(|(((dx, d_out), at), &len)| {
-        dx.fill(R::ZERO);
-        if len > 0 {
-            let features = d_out.iter().zip(at).enumerate();
-            features.for_each(|(feature, (&d, &t))| dx[t as usize * width + feature] = d);
-        }
-    });
-}
-
 fn share<R: Real>(len: usize) -> R {
     R::from_f64(1.0 / len.max(1) as f64)
 }
@@ -130,21 +81,6 @@ mod tests {
         assert_eq!(x, [1.0, 2.0, 1.0, 2.0, 0.0, 0.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
         mean(&mut out, &x, &[0, 1], 2);
         assert_eq!(out, [0.0, 0.0, 1.0, 2.0], "an empty sequence has no mean");
-    }
-
-    #[test]
-    fn the_largest_and_its_gradient_are_the_first_that_has_it() {
-        let inf = f64::INFINITY;
-        let mut x = [1.0, 6.0, 3.0, 6.0, inf, f64::NAN, 5.0, -7.0, 0.0, 0.0, 5.0, -inf];
-        let (mut out, mut at) = ([f64::NAN; 4], [9; 4]);
-        max(&mut out, &mut at, &x, &[2, 3], 2);
-        assert_eq!((out, at), ([3.0, 6.0, 5.0, 0.0], [1, 0, 0, 1]));
-        max_vjp(&mut x, &[2.0, 4.0, 3.0, 8.0], &at, &[2, 3], 2);
-        assert_eq!(x, [0.0, 4.0, 2.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0, 8.0, 0.0, 0.0]);
-        max(&mut out, &mut at, &x, &[0, 1], 2);
-        assert_eq!((out, at), ([0.0, 0.0, 3.0, 0.0], [0; 4]), "an empty sequence has none");
-        max_vjp(&mut x, &[2.0, 4.0, 3.0, 8.0], &at, &[0, 1], 2);
-        assert_eq!(x[..8], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 8.0]);
     }
 
     /// The map is linear: `⟨mean x, d⟩ = ⟨x, vjp d⟩` says that the gradient is right.

@@ -25,8 +25,6 @@ pub struct Classifier {
     /// What compares two texts that are read each by itself.
     pair: Option<PairHead>,
     score: Embedding,
-    #[module(skip)]
-    pooling: Pooling,
 }
 
 impl Classifier {
@@ -58,8 +56,7 @@ impl Classifier {
             (config.pair == Pair::TwoTower).then(|| PairHead::new(width, config.intermediate_size(), device));
         let width = pair.as_ref().map_or(width, PairHead::width);
         let score = EmbeddingConfig { count, width }.init(device);
-        let pooling = config.pooling;
-        Ok(initialize(Self { model, cls, pair, score, pooling }, config, seed))
+        Ok(initialize(Self { model, cls, pair, score }, config, seed))
     }
 
     /// Scores of every class.
@@ -126,11 +123,12 @@ impl Classifier {
 
     /// What the classes are told by: `[S, T, D]` of S sequences to `[B, width of a score]` of B examples.
     fn pool(&self, hidden: Tensor<3>, examples: &Examples) -> Tensor<2> {
-        let lens = || examples.lengths.iter().map(|&len| self.left(examples, len)).collect();
-        let pooled = match self.pooling {
-            Pooling::Mean => ops::mean(hidden, lens()),
-            Pooling::Max => ops::max(hidden, lens()),
-            Pooling::Cls => first(hidden),
+        let pooled = match &self.cls {
+            Some(_) => first(hidden),
+            None => {
+                let lens = examples.lengths.iter().map(|&len| self.left(examples, len));
+                ops::mean(hidden, lens.collect())
+            }
         };
         match &self.pair {
             Some(head) => {

@@ -130,12 +130,9 @@ fn pooling(recipe: &Recipe) -> Checked {
         recipe.task,
         Task::CausalLm | Task::MaskedLm | Task::Music | Task::Probe | Task::SequenceToSequence
     );
-    let found = format!("{:?}", model.pooling).to_lowercase();
-    require(model.pooling == Pooling::Mean || classes, "model.pooling", || {
-        ("\"mean\" where nothing is classified", found.as_str())
-    })?;
+    require(!cls || classes, "model.pooling", || ("\"mean\" where nothing is classified", "cls"))?;
     let grid = matches!(model.position.encoding(), EncodingConfig::Grid(_));
-    require(!cls || !grid, "model.pooling", || ("\"mean\" or \"max\" with a grid of positions", "cls"))
+    require(!cls || !grid, "model.pooling", || ("\"mean\" with a grid of positions", "cls"))
 }
 
 /// Two texts, read together or each by itself.

@@ -229,8 +229,6 @@ pub struct Standard {
 pub enum Pooling {
     /// Their mean.
     Mean,
-    /// The largest of each feature: what is anywhere counts, however long the sequence.
-    Max,
     /// That of a learned vector put before the sequence.
     Cls,
 }

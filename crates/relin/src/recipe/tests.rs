@@ -135,7 +135,6 @@ fn a_leading_vector_needs_a_classifier_and_room_among_positions() {
     let cls = "model.pooling=cls";
     refuses("", &[cls], &["`model.pooling`", "mean", "cls"]);
     refuses("task = \"probe\"", &[cls], &["`model.pooling`"]);
-    refuses("task = \"probe\"", &["model.pooling=max"], &["`model.pooling`", "mean", "max"]);
     let task = "task = \"text-classification\"";
     let mut recipe = read(task, &[cls, "data.context=17", "model.absolute=learned"]).unwrap();
     recipe.resolve(Some(5));
