@@ -169,7 +169,10 @@ impl Trunk {
     pub fn tokens(&self, ids: Vec<u32>, shape: [usize; 2]) -> Tensor<3> {
         let ngrams = self.embed_ngrams.as_ref().map(|ngrams| ngrams.forward(&ids, shape));
         let tokens = self.embed_tokens.as_ref().expect("a model of tokens").forward(ids, shape);
-        ngrams.map_or_else(|| tokens.clone(), |ngrams| tokens.clone() + ngrams)
+        match ngrams {
+            Some(ngrams) => tokens + ngrams,
+            None => tokens,
+        }
     }
 
     /// `[B, T, patch]` to `[B, T, D]`, without absolute positions.

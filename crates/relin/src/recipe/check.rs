@@ -269,7 +269,7 @@ fn before_blocks(recipe: &Recipe) -> Checked {
     let side = 1 << stages;
     require(model.patch_size == Some(side), "model.patch_size", || {
         let found = model.patch_size.map_or("none".into(), |side| side.to_string());
-        (format!("{side}, since {stages} stages of `model.stem` halve the sides so often"), found)
+        (format!("{side} for a `model.stem` of {stages} stages"), found)
     })?;
     require(model.patch_margin == 0, "model.patch_margin", || {
         ("0 beside a `model.stem`, whose windows overlap", model.patch_margin)

@@ -444,7 +444,7 @@ fn stems_and_ngrams_are_for_classifiers() {
     let text = read("task = \"text-classification\"", &[stem]).unwrap();
     assert_eq!((text.model.embedding_width(), text.model.hidden_size), (8, 256));
     refuses("", &[stem], &["`model.stem`", "classifiers", "[8, 16]"]);
-    refuses(images, &["model.stem=[8]"], &["`model.patch_size`", "2, since 1 stages", "4"]);
+    refuses(images, &["model.stem=[8]"], &["`model.patch_size`", "2 for a `model.stem` of 1 stages", "4"]);
     refuses(images, &[stem, "model.patch_margin=1"], &["`model.patch_margin`", "`model.stem`", "1"]);
     let ngrams = "model.ngrams=[2, 3]";
     read("task = \"text-classification\"", &[ngrams]).unwrap();
