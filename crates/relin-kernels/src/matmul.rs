@@ -25,6 +25,38 @@ impl<'a, R: Real> Mat<'a, R> {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
+    /// Every `step`-th column of a `rows × cols` matrix whose rows begin `row_stride` elements apart.
+    pub fn every(data: &'a [R], rows: usize, cols: usize, row_stride: usize, step: usize) -> Self {
+        check_extent(data.len(), rows, cols, row_stride);
+        Self { data, rows, cols: cols.div_ceil(step), row_stride, col_stride: step }
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Where an element lies: inside the slice for every row and column of the matrix, as its constructors have checked.
+    #[inline(always)]
+    pub(crate) fn place(&self, row: usize, col: usize) -> *const R {
+        self.data.as_ptr().wrapping_add(row * self.row_stride + col * self.col_stride)
+    }
+
+    /// Distances from row to row and from column to column.
+    pub(crate) fn strides(&self) -> (usize, usize) {
+        (self.row_stride, self.col_stride)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn element(&self, row: usize, col: usize) -> R {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
     /// A row of a matrix that is not transposed.
     pub(crate) fn row(&self, row: usize) -> &'a [R] {
         debug_assert_eq!(self.col_stride, 1, "the elements of a row lie apart");

@@ -14,6 +14,7 @@ use super::{
     Agreement, Decay, Encoder, Encoding, EncodingConfig, EncodingError, Parameter, Place, Side, Stage,
 };
 use crate::real::Real;
+use crate::simd::Lanes;
 
 /// How λ is spread over H heads, h = 0 … H − 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +58,7 @@ pub struct Decaying<R: Real> {
     lambdas: Vec<f64>,
 }
 
-impl<R: Real> Decaying<R> {
+impl<R: Lanes> Decaying<R> {
     /// Builds the encoding of one layer.
     ///
     /// # Errors

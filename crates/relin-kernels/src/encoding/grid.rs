@@ -19,6 +19,7 @@ use super::{
     Agreement, Decay, Encoder, Encoding, EncodingConfig, EncodingError, Parameter, Place, Side, Stage,
 };
 use crate::real::Real;
+use crate::simd::Lanes;
 
 /// How the axes share the features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub struct Grid<R: Real> {
     axes: Vec<Arc<dyn Encoding<R>>>,
 }
 
-impl<R: Real> Grid<R> {
+impl<R: Lanes> Grid<R> {
     /// Builds the encoding of one layer.
     ///
     /// # Errors
@@ -160,7 +161,7 @@ fn slices(k: usize, n: usize, even: bool) -> Vec<usize> {
     (0..n).map(|axis| unit * (k / unit / n + usize::from(axis < k / unit % n))).collect()
 }
 
-impl<R: Real> Encoding<R> for Grid<R> {
+impl<R: Lanes> Encoding<R> for Grid<R> {
     fn key_dim(&self) -> usize {
         self.key_dim
     }
@@ -229,7 +230,7 @@ struct Axis<'a, R: Real> {
     params: Range<usize>,
 }
 
-impl<R: Real> BoundGrid<R> {
+impl<R: Lanes> BoundGrid<R> {
     /// All rows once for every encoder.
     fn for_each_axis(&self, position: i64, rows: usize, mut run: impl FnMut(Axis<'_, R>)) {
         let grid = &self.grid;
@@ -260,7 +261,7 @@ fn scatter<R: Copy>(slices: &[R], rows: &mut [R], width: usize, within: &Range<u
     }
 }
 
-impl<R: Real> Encoder<R> for BoundGrid<R> {
+impl<R: Lanes> Encoder<R> for BoundGrid<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
         let (k, width) = (self.grid.key_dim, self.grid.encoded_dim);
         let (mut of_x, mut encoded) = (Vec::with_capacity(x.len()), Vec::with_capacity(out.len()));

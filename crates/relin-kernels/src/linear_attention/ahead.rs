@@ -1,11 +1,13 @@
-//! Encodings whose cost is not by the row: queries and keys are encoded before the attention, in long blocks.
+//! Encodings whose cost is not by the row: queries and keys are encoded before the attention, in blocks.
 //!
 //! A filter of P taps needs the noise of P − 1 positions besides its own, whether it encodes a chunk of 64 tokens or a
-//! block of 1024; and what it makes of the noise is the same for all sequences of a batch at the same positions. So where
-//! [`Encoding::halo`] is not 0, `[N, H, K']` tensors of encoded queries and keys do exist, and the attention takes them as
-//! they are.
+//! block of 1024; and what it makes of the noise, as what sines make of it, is the same for all sequences of a batch at the
+//! same positions. So where [`Encoding::halo`] is not 0, or sequences [share positions](Encoding::shares_positions),
+//! `[N, H, K']` tensors of encoded queries and keys do exist, and the attention takes them as they are.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Gradients, Inputs, LinearAttention};
@@ -17,8 +19,9 @@ use crate::parallel;
 use crate::real::Real;
 use crate::segments::{Mask, Segment};
 
-/// Positions whose rows are encoded at once.
-const BLOCK: usize = 1024;
+/// Positions whose rows are encoded at once if there is a halo to pay, and if not: these rows fit the second-level cache.
+const BLOCK_WITH_HALO: usize = 1024;
+const BLOCK: usize = 64;
 /// Sequences that are encoded together at most: more would save little and leave few tasks to threads.
 const TOGETHER: usize = 16;
 
@@ -34,7 +37,9 @@ impl<R: FastMath> EncodedAhead<R> {
     /// If the encoding is such, and acts before φ: after it, the normaliser needs the features in between.
     pub fn new(attention: &LinearAttention<R>, mask: Mask<'_>, inputs: Inputs<'_, R>) -> Option<Self> {
         let encoding = &attention.encoding;
-        if encoding.halo() == 0 || attention.stage != Stage::BeforeFeatureMap {
+        let several = mask.queries().len().max(mask.keys().len()) > 1;
+        let dear = encoding.halo() > 0 || encoding.shares_positions() && several;
+        if !dear || attention.stage != Stage::BeforeFeatureMap {
             return None;
         }
         let encoder = encoding.bind(inputs.params);
@@ -74,36 +79,48 @@ impl<R: FastMath> EncodedAhead<R> {
     }
 }
 
-/// Blocks of sequences at the same positions.
+/// Blocks of sequences that begin at the same position.
 struct Group {
     position: i64,
+    /// Rows of the longest; to the others zeros are added.
     len: usize,
-    /// The first row of each, in order.
-    starts: Vec<usize>,
+    /// In the order of the rows.
+    blocks: Vec<Range<usize>>,
 }
 
 impl Group {
-    /// Segments in blocks, of which those at the same positions are one group.
-    fn all(segments: &[Segment]) -> Vec<Self> {
-        let mut starts: BTreeMap<(i64, usize), Vec<usize>> = BTreeMap::new();
+    /// Segments in blocks, of which those at the same position are one group, or several of similar lengths: of the same if
+    /// there is a halo, since what a filter makes of a row is rounded by the number of rows.
+    fn all(segments: &[Segment], halo: usize) -> Vec<Self> {
+        let most = if halo > 0 { BLOCK_WITH_HALO } else { BLOCK };
+        let mut at: BTreeMap<(i64, usize), Vec<Range<usize>>> = BTreeMap::new();
         for segment in segments {
-            for from in (0..segment.len).step_by(BLOCK) {
-                let at = (segment.offset + from as i64, BLOCK.min(segment.len - from));
-                starts.entry(at).or_default().push(segment.start + from);
+            for from in (0..segment.len).step_by(most) {
+                let (start, len) = (segment.start + from, most.min(segment.len - from));
+                let position = segment.offset + from as i64;
+                let place = (position, if halo > 0 { len } else { 0 });
+                at.entry(place).or_default().push(start..start + len);
             }
         }
-        let groups = starts.iter().flat_map(|(&(position, len), starts)| {
-            starts.chunks(TOGETHER).map(move |starts| Self { position, len, starts: starts.to_vec() })
+        let groups = at.iter_mut().flat_map(|(&(position, _), blocks)| {
+            blocks.sort_by_key(|block| Reverse(block.len()));
+            blocks.chunks_mut(TOGETHER).map(move |blocks| {
+                let len = blocks[0].len();
+                blocks.sort_unstable_by_key(|block| block.start);
+                Self { position, len, blocks: blocks.to_vec() }
+            })
         });
         groups.collect()
     }
 
     /// Copies one head's rows of a `[N, H, width]` tensor, `[sequences, len, width]`.
     fn gather<R: FastMath>(&self, tensor: &[R], heads: usize, head: usize, width: usize, rows: &mut Vec<R>) {
-        rows.resize(self.starts.len() * self.len * width, R::ZERO);
-        for (start, rows) in self.starts.iter().zip(rows.chunks_mut(self.len * width)) {
-            let tensor = &tensor[(start * heads + head) * width..];
+        rows.resize(self.blocks.len() * self.len * width, R::ZERO);
+        for (block, rows) in self.blocks.iter().zip(rows.chunks_mut(self.len * width)) {
+            let (rows, rest) = rows.split_at_mut(block.len() * width);
+            let tensor = &tensor[(block.start * heads + head) * width..];
             FeatureMap::Identity.apply_strided(width, tensor, heads * width, rows);
+            rest.fill(R::ZERO);
         }
     }
 }
@@ -117,7 +134,7 @@ fn encode<R: FastMath>(
     x: &[R],
 ) -> Vec<R> {
     let (heads, k, width) = (attention.heads, attention.encoding.key_dim(), attention.encoding.encoded_dim());
-    let groups = Group::all(segments);
+    let groups = Group::all(segments, attention.encoding.halo());
     let mut out = vec![R::ZERO; x.len() / k * width];
     let places = places(&groups, Columns::split(&mut out, heads, width));
     parallel::for_each(
@@ -126,10 +143,13 @@ fn encode<R: FastMath>(
         |[x_rows, rows], (task, mut places)| {
             let (group, head) = (&groups[task / heads], task % heads);
             group.gather(x, heads, head, k, x_rows);
-            rows.resize(group.starts.len() * group.len * width, R::ZERO);
-            encoder.encode_sequences(side, head, group.position, group.starts.len(), x_rows, rows);
-            for (place, rows) in places.iter_mut().zip(rows.chunks(group.len * width)) {
-                rows.chunks(width).enumerate().for_each(|(i, row)| place.row(i).copy_from_slice(row));
+            rows.resize(group.blocks.len() * group.len * width, R::ZERO);
+            encoder.encode_sequences(side, head, group.position, group.blocks.len(), x_rows, rows);
+            for ((place, block), rows) in
+                places.iter_mut().zip(&group.blocks).zip(rows.chunks(group.len * width))
+            {
+                let rows = rows.chunks(width).take(block.len());
+                rows.enumerate().for_each(|(i, row)| place.row(i).copy_from_slice(row));
             }
         },
     );
@@ -138,19 +158,19 @@ fn encode<R: FastMath>(
 
 /// Each group's rows in each head's columns, in the order of its sequences.
 fn places<'a, R>(groups: &[Group], mut heads: Vec<Columns<'a, R>>) -> Vec<Vec<Columns<'a, R>>> {
-    let starts =
-        groups.iter().enumerate().flat_map(|(at, group)| group.starts.iter().map(move |&start| (start, at)));
-    let mut starts: Vec<(usize, usize)> = starts.collect();
-    starts.sort_unstable();
+    let blocks =
+        groups.iter().enumerate().flat_map(|(at, group)| group.blocks.iter().map(move |block| (block, at)));
+    let mut blocks: Vec<(&Range<usize>, usize)> = blocks.collect();
+    blocks.sort_unstable_by_key(|(block, _)| block.start);
     let mut places: Vec<Vec<Columns<'a, R>>> = (0..groups.len() * heads.len()).map(|_| Vec::new()).collect();
     let mut done = 0;
-    for (start, at) in starts {
+    for (block, at) in blocks {
         let of_heads = places.chunks_mut(heads.len()).nth(at).into_iter().flatten();
         for (head, places) in heads.iter_mut().zip(of_heads) {
-            head.take(start - done);
-            places.push(head.take(groups[at].len));
+            head.take(block.start - done);
+            places.push(head.take(block.len()));
         }
-        done = start + groups[at].len;
+        done = block.end;
     }
     places
 }
@@ -169,7 +189,7 @@ fn vjp<R: FastMath>(
     let parameters = attention.encoding.parameters().iter().map(|parameter| parameter.len()).sum();
     let mut d_params = vec![vec![0.0; parameters]; heads];
     let tasks = Columns::split(d_x, heads, k).into_iter().zip(&mut d_params).enumerate();
-    let groups = Group::all(segments);
+    let groups = Group::all(segments, attention.encoding.halo());
     parallel::for_each(
         tasks.collect(),
         Default::default,
@@ -180,7 +200,7 @@ fn vjp<R: FastMath>(
                 group.gather(encoded, heads, head, width, encoded_rows);
                 group.gather(d_encoded, heads, head, width, d);
                 d_rows.resize(x_rows.len(), R::ZERO);
-                let (position, sequences) = (group.position, group.starts.len());
+                let (position, sequences) = (group.position, group.blocks.len());
                 encoder.vjp_sequences(
                     side,
                     head,
@@ -192,8 +212,9 @@ fn vjp<R: FastMath>(
                     d_rows,
                     d_params,
                 );
-                for (start, d_rows) in group.starts.iter().zip(d_rows.chunks(group.len * k)) {
-                    d_rows.chunks(k).enumerate().for_each(|(i, row)| d_x.row(start + i).copy_from_slice(row));
+                for (block, d_rows) in group.blocks.iter().zip(d_rows.chunks(group.len * k)) {
+                    let rows = block.clone().zip(d_rows.chunks(k));
+                    rows.for_each(|(i, row)| d_x.row(i).copy_from_slice(row));
                 }
             }
         },

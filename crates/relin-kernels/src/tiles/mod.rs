@@ -7,11 +7,13 @@
 mod product;
 mod rows;
 mod transpose;
+mod unpacked;
 
 use crate::simd::Lanes;
 pub(crate) use product::{Ahead, Onto, Part, Term, product, product_ahead};
 pub(crate) use rows::weighted_rows;
 pub use transpose::TransposeBlocks;
+pub(crate) use unpacked::product_unpacked;
 
 /// Rows are padded to a multiple of this.
 const ROWS: usize = 8;

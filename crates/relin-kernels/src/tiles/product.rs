@@ -247,7 +247,7 @@ fn register<R: Lanes, S: Simd>(data: &[R]) -> R::Vector<S> {
 /// `a + i·row_stride + t·col_stride` for `i < M` and the registers at `b + t·b_stride` for `t < inner` must be
 /// readable.
 #[inline(always)]
-unsafe fn add_products<R: Lanes, S: Simd, const M: usize, const V: usize>(
+pub(super) unsafe fn add_products<R: Lanes, S: Simd, const M: usize, const V: usize>(
     simd: S,
     sums: &mut [[R::Vector<S>; V]; M],
     mut a: *const R,

@@ -142,18 +142,18 @@ fn other_members() -> Vec<(&'static str, EncodingConfig)> {
     ]
 }
 
-pub fn build<R: Real>(config: &EncodingConfig) -> Arc<dyn Encoding<R>> {
+pub fn build<R: FastMath>(config: &EncodingConfig) -> Arc<dyn Encoding<R>> {
     config.build(Place { key_dim: KEY_DIM, heads: HEADS, layer: 1 }).unwrap()
 }
 
 /// Standard normals from a seed.
-pub fn normals<R: Real>(seed: u64, len: usize) -> Vec<R> {
+pub fn normals<R: FastMath>(seed: u64, len: usize) -> Vec<R> {
     let rng = Rng::new(seed, 99);
     (0..len).map(|i| R::from_f64(rng.normal(i as u64))).collect()
 }
 
 /// Initial parameters, moved off any special point.
-pub fn params<R: Real>(encoding: &dyn Encoding<R>) -> Vec<R> {
+pub fn params<R: FastMath>(encoding: &dyn Encoding<R>) -> Vec<R> {
     let initial = encoding.parameters().into_iter().flat_map(|parameter| parameter.init);
     let noise = Rng::new(5, 5);
     initial.enumerate().map(|(i, x)| R::from_f64(x + 0.1 * noise.normal(i as u64))).collect()

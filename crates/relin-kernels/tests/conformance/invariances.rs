@@ -35,9 +35,9 @@ fn shifting_all_positions_changes_nothing() {
 
 #[test]
 fn packed_is_batched_is_single_to_the_bit() {
-    let (lengths, heads_k, heads_v) = ([5usize, 1, 9], HEADS * KEY_DIM, HEADS * VALUE_DIM);
+    let (lengths, heads_k, heads_v) = ([5usize, 1, 70, 9], HEADS * KEY_DIM, HEADS * VALUE_DIM);
     each(|what, attention| {
-        let tokens = 15;
+        let tokens = lengths.iter().sum::<usize>();
         let (q, k, v): (Vec<f64>, Vec<f64>, Vec<f64>) =
             (normals(1, tokens * heads_k), normals(2, tokens * heads_k), normals(3, tokens * heads_v));
         let params = params(&*attention.encoding);
@@ -49,6 +49,9 @@ fn packed_is_batched_is_single_to_the_bit() {
             start += len;
         }
         let together = attention.forward(Mask::causal(&packed), inputs);
+        let d_out: Vec<f64> = normals(4, tokens * heads_v);
+        let d_together = attention.backward(Mask::causal(&packed), inputs, &together.out, &d_out, None);
+        let mut d_params = vec![0.0; params.len()];
         for (row, segment) in packed.iter().enumerate() {
             let rows =
                 |x: &'_ [f64], width: usize| x[segment.start * width..][..segment.len * width].to_vec();
@@ -58,7 +61,14 @@ fn packed_is_batched_is_single_to_the_bit() {
             assert_eq!(rows(&together.out, heads_v), alone.out, "{what}");
             let size = alone.state.s.len();
             assert_eq!(&together.state.s[row * size..][..size], alone.state.s, "{what}");
+            let (mask, d_out) = (dense(1, segment.len, 0), rows(&d_out, heads_v));
+            let d = attention.backward(Mask::causal(&mask), single, &alone.out, &d_out, None);
+            assert_close(&format!("{what}: gradient of q"), &d.q, &rows(&d_together.q, heads_k), 1e-9);
+            assert_close(&format!("{what}: gradient of k"), &d.k, &rows(&d_together.k, heads_k), 1e-9);
+            assert_close(&format!("{what}: gradient of v"), &d.v, &rows(&d_together.v, heads_v), 1e-9);
+            d_params.iter_mut().zip(&d.params).for_each(|(sum, d)| *sum += d);
         }
+        assert_close(&format!("{what}: gradient of the parameters"), &d_together.params, &d_params, 1e-9);
     });
 }
 

@@ -14,12 +14,16 @@ pub(super) struct Phases {
     step_sin: Vec<f64>,
 }
 
-/// The phases at one position.
+/// The phases at one position: to the bit a function of it alone, whether asked for or advanced to.
 #[derive(Clone, Debug)]
 pub(super) struct At {
+    position: i64,
     pub cos: Vec<f64>,
     pub sin: Vec<f64>,
 }
+
+/// Positions that are a multiple of it are computed from themselves, those between by rotations from there.
+const EVERY: i64 = 8;
 
 impl Phases {
     /// `offsets` in radians.
@@ -29,16 +33,32 @@ impl Phases {
         Self { frequencies, offsets, step_cos, step_sin }
     }
 
+    /// At any position.
+    pub fn at(&self, position: i64) -> At {
+        let n = self.frequencies.len();
+        let mut at =
+            At { position: position - position.rem_euclid(EVERY), cos: vec![0.0; n], sin: vec![0.0; n] };
+        self.compute(&mut at);
+        while at.position < position {
+            self.advance(&mut at);
+        }
+        at
+    }
+
+    /// To the next position.
+    pub fn advance(&self, at: &mut At) {
+        at.position += 1;
+        if at.position % EVERY == 0 { self.compute(at) } else { self.rotate(at) }
+    }
+
     /// From the position itself: whole turns are dropped from `f·t` before anything is rounded to radians, and the
     /// rounding of the product is carried along.
-    pub fn at(&self, position: i64) -> At {
-        let t = position as f64;
-        let n = self.frequencies.len();
-        let (mut cos, mut sin) = (vec![0.0; n], vec![0.0; n]);
+    fn compute(&self, at: &mut At) {
+        let t = at.position as f64;
         dispatch(
             #[inline(always)]
             || {
-                let places = cos.iter_mut().zip(&mut sin);
+                let places = at.cos.iter_mut().zip(&mut at.sin);
                 for ((cos, sin), (f, offset)) in places.zip(self.frequencies.iter().zip(&self.offsets)) {
                     let turns = f * t;
                     let rest = f.mul_add(t, -turns);
@@ -47,12 +67,11 @@ impl Phases {
                 }
             },
         );
-        At { cos, sin }
     }
 
-    /// To the next position, by one rotation each. Start anew after some dozens.
-    pub fn advance(&self, at: &mut At) {
-        let At { cos, sin } = at;
+    /// By one rotation each.
+    fn rotate(&self, at: &mut At) {
+        let At { cos, sin, .. } = at;
         let (n, step_cos, step_sin) = (cos.len(), &self.step_cos, &self.step_sin);
         let (sin, step_cos, step_sin) = (&mut sin[..n], &step_cos[..n], &step_sin[..n]);
         dispatch(
@@ -87,6 +106,8 @@ mod tests {
                 }
                 phases.advance(&mut at);
             }
+            let again = phases.at(first + 64);
+            assert_eq!((at.cos, at.sin), (again.cos, again.sin));
         }
     }
 }

@@ -1,46 +1,55 @@
-//! sineSPE bound to its parameters: blocks of rows through sines and cosines, then through the noise.
+//! sineSPE bound to its parameters: rows through sines and cosines, then through the noise, and back.
 
 use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 
+use super::codes::Together;
 use super::{SineSpe, SineSpeConfig, Waves};
 use crate::encoding::spe::phases::Phases;
 use crate::encoding::spe::{NoiseMode, sigmoid, softplus};
-use crate::encoding::{Encoder, Place, Side};
+use crate::encoding::{Encoder, Place, Side, encode_one_by_one, vjp_one_by_one};
 use crate::matmul::{Into, Mat, matmul};
-use crate::real::Real;
-use crate::simd::dispatch;
+use crate::simd::{Lanes, dispatch};
+use crate::tiles::weighted_rows;
 
 /// Rows treated at once: their features fit the second-level cache.
 const BLOCK: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Bound<R> {
-    config: SineSpeConfig,
-    place: Place,
-    inner_dim: usize,
+    pub config: SineSpeConfig,
+    pub place: Place,
+    pub inner_dim: usize,
     encoded_dim: usize,
-    heads: Vec<Head<R>>,
+    pub heads: Vec<Head<R>>,
 }
 
 #[derive(Debug)]
-struct Head<R> {
+pub(super) struct Head<R> {
     waves: Waves,
     query: Phases,
     key: Phases,
     projection: Projection<R>,
 }
 
+/// `diag(a) Z`, twice: a row of `u` is multiplied by all of it, a code is made feature by feature.
+#[derive(Debug)]
+pub(super) struct Noise<R> {
+    /// `[2·sines + 1, K, R]`.
+    by_wave: Vec<R>,
+    /// `[K, 2·sines + 1, R]`.
+    pub by_feature: Vec<R>,
+}
+
 #[derive(Debug)]
 enum Projection<R> {
-    /// `diag(a) Z`.
-    Noise(Vec<R>),
+    Noise(Noise<R>),
     /// `a`.
     Diagonal(Vec<R>),
 }
 
-impl<R: Real> Head<R> {
+impl<R: Lanes> Head<R> {
     /// `noise` as [`SineSpe::draw_noise`] gives it.
     fn new(encoding: &SineSpe, params: &[R], head: usize, noise: impl FnOnce() -> Vec<R>) -> Self {
         let waves = encoding.waves_of(params, head);
@@ -52,7 +61,10 @@ impl<R: Real> Head<R> {
                 for (row, &a) in z.chunks_mut(encoding.config.realizations).zip(&amplitudes) {
                     row.iter_mut().for_each(|z| *z *= R::from_f64(a));
                 }
-                Projection::Noise(z)
+                let (k, r) = (encoding.place.key_dim, encoding.config.realizations);
+                let of_feature = |d: usize| z[d * r..].chunks(k * r).flat_map(|row| &row[..r]).copied();
+                let by_feature = (0..k).flat_map(of_feature).collect();
+                Projection::Noise(Noise { by_wave: z, by_feature })
             }
         };
         let frequencies = waves.frequencies();
@@ -64,7 +76,7 @@ impl<R: Real> Head<R> {
         }
     }
 
-    fn phases(&self, side: Side) -> &Phases {
+    pub fn phases(&self, side: Side) -> &Phases {
         match side {
             Side::Query => &self.query,
             Side::Key => &self.key,
@@ -72,44 +84,17 @@ impl<R: Real> Head<R> {
     }
 }
 
-impl<R: Real> Projection<R> {
-    /// `out = u · diag(a) Z`.
-    fn apply(&self, inner_dim: usize, u: &[R], out: &mut [R]) {
-        let rows = u.len() / inner_dim;
-        match self {
-            Self::Noise(z) => {
-                let r = z.len() / inner_dim;
-                matmul(out, Into::Overwrite, Mat::new(u, rows, inner_dim), Mat::new(z, inner_dim, r));
-            }
-            Self::Diagonal(a) => multiply_rows(u, a, out),
-        }
-    }
-
-    /// `d_u = d_out · (diag(a) Z)^T`.
-    fn vjp(&self, inner_dim: usize, d_out: &[R], d_u: &mut [R]) {
-        let rows = d_u.len() / inner_dim;
-        match self {
-            Self::Noise(z) => {
-                let r = z.len() / inner_dim;
-                matmul(d_u, Into::Overwrite, Mat::new(d_out, rows, r), Mat::new(z, inner_dim, r).t());
-            }
-            Self::Diagonal(a) => multiply_rows(d_out, a, d_u),
-        }
-    }
+/// `x *= by`.
+fn multiply<R: Lanes>(x: &mut [R], by: &[R]) {
+    x.iter_mut().zip(by).for_each(|(x, &by)| *x *= by);
 }
 
-fn multiply_rows<R: Real>(x: &[R], by: &[R], out: &mut [R]) {
-    for (x, out) in x.chunks(by.len()).zip(out.chunks_mut(by.len())) {
-        x.iter().zip(by).zip(out).for_each(|((&x, &by), out)| *out = x * by);
-    }
+/// Calls `block(first row, rows)` for runs of at most `most` rows.
+pub(super) fn for_each_block(rows: usize, most: usize, mut block: impl FnMut(usize, usize)) {
+    (0..rows).step_by(most).for_each(|from| block(from, most.min(rows - from)));
 }
 
-/// Calls `block(first row, rows)` for runs of at most [`BLOCK`] rows.
-fn for_each_block(rows: usize, mut block: impl FnMut(usize, usize)) {
-    (0..rows).step_by(BLOCK).for_each(|from| block(from, BLOCK.min(rows - from)));
-}
-
-impl<R: Real> Bound<R> {
+impl<R: Lanes> Bound<R> {
     pub fn new(encoding: &SineSpe, params: &[R], noise: impl Fn(usize) -> Vec<R> + Sync) -> Self {
         let head = |head: usize| Head::new(encoding, params, head, || noise(head));
         let heads = (0..encoding.place.heads).into_par_iter().map(head).collect();
@@ -118,7 +103,7 @@ impl<R: Real> Bound<R> {
     }
 
     /// `u` for a block of rows, and nothing of the parts that the noise makes.
-    fn fill(&self, phases: &Phases, position: i64, x: &[R], u: &mut [R]) {
+    pub fn fill(&self, phases: &Phases, position: i64, x: &[R], u: &mut [R]) {
         let (k, n) = (self.place.key_dim, self.place.key_dim * self.config.sines);
         let mut at = phases.at(position);
         for (x, u) in x.chunks(k).zip(u.chunks_mut(self.inner_dim)) {
@@ -144,7 +129,15 @@ impl<R: Real> Bound<R> {
     }
 
     /// From `u`, `d_u` of a block to `d_x`, and sums for the parameters. A block's own sums are formed in its precision.
-    fn pull_back(&self, phases: &Phases, position: i64, u: &[R], d_u: &[R], d_x: &mut [R], sums: &mut Sums) {
+    pub fn pull_back(
+        &self,
+        phases: &Phases,
+        position: i64,
+        u: &[R],
+        d_u: &[R],
+        d_x: &mut [R],
+        sums: &mut Sums,
+    ) {
         let (k, n) = (self.place.key_dim, self.place.key_dim * self.config.sines);
         let mut at = phases.at(position);
         let [mut phase, mut later, mut log_gain] = std::array::from_fn(|_| vec![R::ZERO; n]);
@@ -186,7 +179,7 @@ impl<R: Real> Bound<R> {
     }
 
     /// From the sums to the parameters themselves.
-    fn add_parameter_gradients(&self, side: Side, head: usize, sums: &Sums, d_params: &mut [f64]) {
+    pub fn add_parameter_gradients(&self, side: Side, head: usize, sums: &Sums, d_params: &mut [f64]) {
         let (k, sines) = (self.place.key_dim, self.config.sines);
         let (n, waves) = (k * sines, &self.heads[head].waves);
         let size = self.place.heads * n;
@@ -218,23 +211,72 @@ fn halves<R>(u: &[R], n: usize, from: usize, k: usize) -> (&[R], &[R]) {
 }
 
 /// Sums over rows: gradients for the phases, for the phases times the position, for the logarithms of amplitudes.
-struct Sums {
+pub(super) struct Sums {
     phase: Vec<f64>,
     position: Vec<f64>,
     log_gain: Vec<f64>,
     log_constant: Vec<f64>,
 }
 
-impl<R: Real> Encoder<R> for Bound<R> {
+impl Sums {
+    pub fn new(key_dim: usize, sines: usize) -> Self {
+        let zeros = || vec![0.0; key_dim * sines];
+        Self { phase: zeros(), position: zeros(), log_gain: zeros(), log_constant: vec![0.0; key_dim] }
+    }
+}
+
+impl<R: Lanes> Encoder<R> for Bound<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
-        let (k, inner, encoded) = (self.place.key_dim, self.inner_dim, self.encoded_dim);
-        let bound = &self.heads[head];
-        let mut u = vec![R::ZERO; BLOCK.min(x.len() / k) * inner];
-        for_each_block(x.len() / k, |from, rows| {
-            let u = &mut u[..rows * inner];
-            self.fill(bound.phases(side), position + from as i64, &x[from * k..][..rows * k], u);
-            bound.projection.apply(inner, u, &mut out[from * encoded..][..rows * encoded]);
-        });
+        let (bound, k, inner) = (&self.heads[head], self.place.key_dim, self.inner_dim);
+        match &bound.projection {
+            Projection::Noise(noise) => {
+                Together { bound: self, side, head, position, sequences: 1, noise }.encode(x, out);
+            }
+            Projection::Diagonal(a) => {
+                for_each_block(x.len() / k, BLOCK, |from, rows| {
+                    let out = &mut out[from * inner..][..rows * inner];
+                    self.fill(bound.phases(side), position + from as i64, &x[from * k..][..rows * k], out);
+                    out.chunks_mut(inner).for_each(|row| multiply(row, a));
+                });
+            }
+        }
+    }
+
+    fn encode_sequences(
+        &self,
+        side: Side,
+        head: usize,
+        position: i64,
+        sequences: usize,
+        x: &[R],
+        out: &mut [R],
+    ) {
+        match &self.heads[head].projection {
+            Projection::Noise(noise) => {
+                Together { bound: self, side, head, position, sequences, noise }.encode(x, out);
+            }
+            Projection::Diagonal(_) => {
+                encode_one_by_one(self, side, head, position, sequences, x, out);
+            }
+        }
+    }
+
+    /// A single row needs no code: `u · diag(a) Z`.
+    fn encode_token(&self, heads: usize, position: i64, x: [&[R]; 2], out: [&mut [R]; 2]) {
+        let (k, encoded) = (self.place.key_dim, self.encoded_dim);
+        let mut u = vec![R::ZERO; self.inner_dim];
+        for ((side, x), out) in [Side::Query, Side::Key].into_iter().zip(x).zip(out) {
+            let rows = x.chunks(k).zip(out.chunks_mut(encoded)).take(heads).zip(&self.heads);
+            for (head, ((x, out), bound)) in rows.enumerate() {
+                match &bound.projection {
+                    Projection::Noise(noise) => {
+                        self.fill(bound.phases(side), position, x, &mut u);
+                        weighted_rows(&u, &noise.by_wave, encoded, out, Into::Overwrite);
+                    }
+                    Projection::Diagonal(_) => self.encode(side, head, position, x, out),
+                }
+            }
+        }
     }
 
     fn vjp(
@@ -249,19 +291,50 @@ impl<R: Real> Encoder<R> for Bound<R> {
         d_params: &mut [f64],
     ) {
         let (k, inner, encoded) = (self.place.key_dim, self.inner_dim, self.encoded_dim);
-        let (bound, n) = (&self.heads[head], self.place.key_dim * self.config.sines);
-        let zeros = || vec![0.0; n];
-        let mut sums =
-            Sums { phase: zeros(), position: zeros(), log_gain: zeros(), log_constant: vec![0.0; k] };
+        let bound = &self.heads[head];
+        let mut sums = Sums::new(k, self.config.sines);
         let mut u = vec![R::ZERO; BLOCK.min(x.len() / k) * inner];
         let mut d_u = u.clone();
-        for_each_block(x.len() / k, |from, rows| {
+        for_each_block(x.len() / k, BLOCK, |from, rows| {
             let (u, d_u) = (&mut u[..rows * inner], &mut d_u[..rows * inner]);
             let at = position + from as i64;
             self.fill(bound.phases(side), at, &x[from * k..][..rows * k], u);
-            bound.projection.vjp(inner, &d_out[from * encoded..][..rows * encoded], d_u);
+            let d_out = &d_out[from * encoded..][..rows * encoded];
+            match &bound.projection {
+                Projection::Noise(noise) => {
+                    let z = Mat::new(&noise.by_wave, inner, encoded);
+                    matmul(d_u, Into::Overwrite, Mat::new(d_out, rows, encoded), z.t());
+                }
+                Projection::Diagonal(a) => {
+                    d_u.copy_from_slice(d_out);
+                    d_u.chunks_mut(inner).for_each(|row| multiply(row, a));
+                }
+            }
             self.pull_back(bound.phases(side), at, u, d_u, &mut d_x[from * k..][..rows * k], &mut sums);
         });
         self.add_parameter_gradients(side, head, &sums, d_params);
+    }
+
+    fn vjp_sequences(
+        &self,
+        side: Side,
+        head: usize,
+        position: i64,
+        sequences: usize,
+        x: &[R],
+        encoded: &[R],
+        d_out: &[R],
+        d_x: &mut [R],
+        d_params: &mut [f64],
+    ) {
+        match &self.heads[head].projection {
+            Projection::Noise(noise) if sequences > 1 => {
+                let together = Together { bound: self, side, head, position, sequences, noise };
+                together.vjp(x, d_out, d_x, d_params);
+            }
+            _ => {
+                vjp_one_by_one(self, side, head, position, sequences, [x, encoded, d_out], d_x, d_params);
+            }
+        }
     }
 }

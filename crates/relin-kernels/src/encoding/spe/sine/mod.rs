@@ -6,8 +6,10 @@
 //! ```
 //!
 //! θ acts on queries alone; queries and keys share Z. A block of rows is one matrix product, and nothing is ever of the
-//! size T·H·K·R. Without Z the product of two sides is the kernel itself: the exact limit R → ∞.
+//! size T·H·K·R; several sequences at the same positions share these positions' codes (`codes`). Without Z the product of two
+//! sides is the kernel itself: the exact limit R → ∞.
 
+mod codes;
 mod encoder;
 
 use std::f64::consts::TAU;
@@ -21,7 +23,7 @@ use super::noise::{Noise, Purpose};
 use super::phases::Phases;
 use super::{MOST_REALIZATIONS, NoiseMode, check_count, diagonal, sigmoid, softplus};
 use crate::encoding::{Agreement, Encoder, Encoding, EncodingError, Parameter, Place, Side, Stage};
-use crate::real::Real;
+use crate::simd::Lanes;
 
 const MOST_SINES: usize = 1 << 12;
 
@@ -136,7 +138,7 @@ impl SineSpe {
     }
 
     /// One head's parameters, sine by sine instead of feature by feature.
-    fn waves_of<R: Real>(&self, params: &[R], head: usize) -> Waves {
+    fn waves_of<R: Lanes>(&self, params: &[R], head: usize) -> Waves {
         let (k, n) = (self.place.key_dim, self.waves());
         let part = |which: usize| {
             let rows = &params[(which * self.place.heads + head) * n..][..n];
@@ -150,7 +152,7 @@ impl SineSpe {
     }
 
     /// Z of one head, `[(2·sines + 1)·K, R]`, in the order of `u`.
-    fn draw_noise<R: Real>(&self, head: usize) -> Vec<R> {
+    fn draw_noise<R: Lanes>(&self, head: usize) -> Vec<R> {
         let (k, sines, r) = (self.place.key_dim, self.config.sines, self.config.realizations);
         let mut z = vec![R::ZERO; self.inner_dim() * r];
         let mut rows = vec![R::ZERO; 2 * sines * r];
@@ -169,7 +171,7 @@ impl SineSpe {
     }
 
     /// Binds with Z from elsewhere: `noise(head)` as [`draw_noise`](Self::draw_noise) gives it.
-    pub(super) fn bind_to<R: Real>(
+    pub(super) fn bind_to<R: Lanes>(
         &self,
         params: &[R],
         noise: impl Fn(usize) -> Vec<R> + Sync,
@@ -193,7 +195,7 @@ impl SineSpe {
     }
 
     /// `P'_d(τ)` for every feature; τ = s − t.
-    fn covariances<R: Real>(&self, params: &[R], head: usize, tau: i64) -> Vec<f64> {
+    fn covariances<R: Lanes>(&self, params: &[R], head: usize, tau: i64) -> Vec<f64> {
         let k = self.place.key_dim;
         let waves = self.waves_of(params, head);
         let at = Phases::new(waves.frequencies(), waves.offsets.clone()).at(tau);
@@ -221,7 +223,7 @@ impl Waves {
     }
 }
 
-impl<R: Real> Encoding<R> for SineSpe {
+impl<R: Lanes> Encoding<R> for SineSpe {
     fn key_dim(&self) -> usize {
         self.place.key_dim
     }
@@ -324,5 +326,9 @@ impl<R: Real> Encoding<R> for SineSpe {
 
     fn shared_parameters(&self) -> &'static [&'static str] {
         if self.config.shared { &["freqs", "offsets", "gains"] } else { &[] }
+    }
+
+    fn shares_positions(&self) -> bool {
+        self.config.noise != NoiseMode::Exact
     }
 }
