@@ -261,13 +261,13 @@ impl<R: Lanes> Encoder<R> for Bound<R> {
         }
     }
 
-    /// A single row needs no code: `u · diag(a) Z`.
-    fn encode_token(&self, heads: usize, position: i64, x: [&[R]; 2], out: [&mut [R]; 2]) {
+    /// A single row needs no code: `u · diag(a) Z`, both sides of a head while its noise is in the cache.
+    fn encode_token(&self, heads: usize, position: i64, x: [&[R]; 2], mut out: [&mut [R]; 2]) {
         let (k, encoded) = (self.place.key_dim, self.encoded_dim);
         let mut u = vec![R::ZERO; self.inner_dim];
-        for ((side, x), out) in [Side::Query, Side::Key].into_iter().zip(x).zip(out) {
-            let rows = x.chunks(k).zip(out.chunks_mut(encoded)).take(heads).zip(&self.heads);
-            for (head, ((x, out), bound)) in rows.enumerate() {
+        for (head, bound) in self.heads.iter().enumerate().take(heads) {
+            for ((side, x), out) in [Side::Query, Side::Key].into_iter().zip(x).zip(&mut out) {
+                let (x, out) = (&x[head * k..][..k], &mut out[head * encoded..][..encoded]);
                 match &bound.projection {
                     Projection::Noise(noise) => {
                         self.fill(bound.phases(side), position, x, &mut u);
