@@ -18,11 +18,13 @@ macro_rules! builtin {
 /// Every study in `studies/`, by the name of its file.
 pub const BUILTIN_STUDIES: &[BuiltinStudy] = builtin![
     "basis",
+    "classifiers",
     "efficiency",
     "encodings",
     "extrapolation",
     "family",
     "field",
+    "lags",
     "learnable",
     "mail",
     "music",
