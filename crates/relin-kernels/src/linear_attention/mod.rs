@@ -196,7 +196,8 @@ impl<R: FastMath> LinearAttention<R> {
     /// # Cost
     /// See the table of the module. Beyond its result it takes some tiles of `C × C`, `C × K'`, `C × V` and `K' × V` a
     /// thread, whatever the number of tokens; two-sided also the states between the chunks of one head, `T·K'·V/C` numbers a
-    /// thread; and the encoded queries and keys of all tokens if the encoding has a [`halo`](Encoding::halo).
+    /// thread; and the encoded queries and keys of all tokens if the encoding has a [`halo`](Encoding::halo), or if there are
+    /// several sequences and [they share their positions](Encoding::shares_positions).
     ///
     /// # Panics
     /// If a slice has not the length that the segments and sizes imply.
