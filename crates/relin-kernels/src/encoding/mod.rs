@@ -254,7 +254,10 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         x: &[R],
         out: &mut [R],
     ) {
-        encode_one_by_one(self, side, head, position, sequences, x, out);
+        let [x_len, out_len] = [x.len(), out.len()].map(|len| (len / sequences.max(1)).max(1));
+        for (x, out) in x.chunks(x_len).zip(out.chunks_mut(out_len)) {
+            self.encode(side, head, position, x, out);
+        }
     }
 
     /// Encodes rows at any positions: `out_i = M_{positions_i} x_i`. For encodings to do better than run by run.
@@ -331,7 +334,11 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
         d_x: &mut [R],
         d_params: &mut [f64],
     ) {
-        vjp_one_by_one(self, side, head, position, sequences, [x, encoded, d_out], d_x, d_params);
+        let [x_len, out_len] = [x.len(), d_out.len()].map(|len| (len / sequences.max(1)).max(1));
+        let rows = x.chunks(x_len).zip(encoded.chunks(out_len)).zip(d_out.chunks(out_len));
+        for (((x, encoded), d_out), d_x) in rows.zip(d_x.chunks_mut(x_len)) {
+            self.vjp(side, head, position, x, encoded, d_out, d_x, d_params);
+        }
     }
 
     /// [`vjp`](Self::vjp) of [`encode_at`](Self::encode_at).
@@ -352,40 +359,6 @@ pub trait Encoder<R: Real>: Debug + Send + Sync {
             let (encoded, d_out) = (&encoded[out_at.clone()], &d_out[out_at]);
             self.vjp(side, head, first, &x[x_at.clone()], encoded, d_out, &mut d_x[x_at], d_params);
         }
-    }
-}
-
-/// [`Encoder::encode_sequences`] by [`Encoder::encode`].
-fn encode_one_by_one<R: Real>(
-    encoder: &(impl Encoder<R> + ?Sized),
-    side: Side,
-    head: usize,
-    position: i64,
-    sequences: usize,
-    x: &[R],
-    out: &mut [R],
-) {
-    let [x_len, out_len] = [x.len(), out.len()].map(|len| (len / sequences.max(1)).max(1));
-    for (x, out) in x.chunks(x_len).zip(out.chunks_mut(out_len)) {
-        encoder.encode(side, head, position, x, out);
-    }
-}
-
-/// [`Encoder::vjp_sequences`] by [`Encoder::vjp`].
-fn vjp_one_by_one<R: Real>(
-    encoder: &(impl Encoder<R> + ?Sized),
-    side: Side,
-    head: usize,
-    position: i64,
-    sequences: usize,
-    [x, encoded, d_out]: [&[R]; 3],
-    d_x: &mut [R],
-    d_params: &mut [f64],
-) {
-    let [x_len, out_len] = [x.len(), d_out.len()].map(|len| (len / sequences.max(1)).max(1));
-    let rows = x.chunks(x_len).zip(encoded.chunks(out_len)).zip(d_out.chunks(out_len));
-    for (((x, encoded), d_out), d_x) in rows.zip(d_x.chunks_mut(x_len)) {
-        encoder.vjp(side, head, position, x, encoded, d_out, d_x, d_params);
     }
 }
 

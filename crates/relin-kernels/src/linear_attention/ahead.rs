@@ -66,9 +66,9 @@ impl<R: FastMath> EncodedAhead<R> {
         let mut params = vec![0.0; inputs.params.len()];
         let mut back = |side, segments, x: &[R], encoded: &[R], d_encoded: &[R]| {
             let mut d_x = vec![R::ZERO; x.len()];
-            let of_heads = vjp(attention, &*self.encoder, side, segments, [x, encoded, d_encoded], &mut d_x);
-            for of_head in of_heads {
-                params.iter_mut().zip(of_head).for_each(|(sum, d)| *sum += d);
+            let of_tasks = vjp(attention, &*self.encoder, side, segments, [x, encoded, d_encoded], &mut d_x);
+            for of_task in of_tasks {
+                params.iter_mut().zip(of_task).for_each(|(sum, d)| *sum += d);
             }
             d_x
         };
@@ -123,6 +123,14 @@ impl Group {
             rest.fill(R::ZERO);
         }
     }
+
+    /// Copies `[sequences, len, width]` to the places of the group's rows.
+    fn scatter<R: Copy>(&self, rows: &[R], width: usize, places: &mut [Columns<'_, R>]) {
+        for ((block, place), rows) in self.blocks.iter().zip(places).zip(rows.chunks(self.len * width)) {
+            let rows = rows.chunks(width).take(block.len());
+            rows.enumerate().for_each(|(i, row)| place.row(i).copy_from_slice(row));
+        }
+    }
 }
 
 /// `[N, H, K']`; 0 outside the segments.
@@ -145,12 +153,7 @@ fn encode<R: FastMath>(
             group.gather(x, heads, head, k, x_rows);
             rows.resize(group.blocks.len() * group.len * width, R::ZERO);
             encoder.encode_sequences(side, head, group.position, group.blocks.len(), x_rows, rows);
-            for ((place, block), rows) in
-                places.iter_mut().zip(&group.blocks).zip(rows.chunks(group.len * width))
-            {
-                let rows = rows.chunks(width).take(block.len());
-                rows.enumerate().for_each(|(i, row)| place.row(i).copy_from_slice(row));
-            }
+            group.scatter(rows, width, &mut places);
         },
     );
     out
@@ -175,8 +178,8 @@ fn places<'a, R>(groups: &[Group], mut heads: Vec<Columns<'a, R>>) -> Vec<Vec<Co
     places
 }
 
-/// Writes the gradients of rows inside the segments to `d_x`; returns those of the parameters for each head, whose own
-/// they mostly are.
+/// Writes the gradients of rows inside the segments to `d_x`; returns those of the parameters, task by task: a head, or some
+/// of its groups where heads are fewer than threads.
 fn vjp<R: FastMath>(
     attention: &LinearAttention<R>,
     encoder: &dyn Encoder<R>,
@@ -187,15 +190,21 @@ fn vjp<R: FastMath>(
 ) -> Vec<Vec<f64>> {
     let (heads, k, width) = (attention.heads, attention.encoding.key_dim(), attention.encoding.encoded_dim());
     let parameters = attention.encoding.parameters().iter().map(|parameter| parameter.len()).sum();
-    let mut d_params = vec![vec![0.0; parameters]; heads];
-    let tasks = Columns::split(d_x, heads, k).into_iter().zip(&mut d_params).enumerate();
     let groups = Group::all(segments, attention.encoding.halo());
+    let parts = parallel::parts(heads);
+    let mut d_params = vec![vec![0.0; parameters]; heads * parts];
+    let mut places_of: Vec<Vec<_>> = (0..heads * parts).map(|_| Vec::new()).collect();
+    for (at, places) in places(&groups, Columns::split(d_x, heads, k)).into_iter().enumerate() {
+        let (group, head) = (at / heads, at % heads);
+        places_of[head * parts + group % parts].push((&groups[group], places));
+    }
     parallel::for_each(
-        tasks.collect(),
+        places_of.into_iter().zip(&mut d_params).enumerate().collect(),
         Default::default,
-        |rows: &mut [Vec<R>; 4], (head, (mut d_x, d_params))| {
+        |rows: &mut [Vec<R>; 4], (task, (groups, d_params))| {
             let [x_rows, encoded_rows, d, d_rows] = rows;
-            for group in &groups {
+            let head = task / parts;
+            for (group, mut places) in groups {
                 group.gather(x, heads, head, k, x_rows);
                 group.gather(encoded, heads, head, width, encoded_rows);
                 group.gather(d_encoded, heads, head, width, d);
@@ -212,10 +221,7 @@ fn vjp<R: FastMath>(
                     d_rows,
                     d_params,
                 );
-                for (block, d_rows) in group.blocks.iter().zip(d_rows.chunks(group.len * k)) {
-                    let rows = block.clone().zip(d_rows.chunks(k));
-                    rows.for_each(|(i, row)| d_x.row(i).copy_from_slice(row));
-                }
+                group.scatter(d_rows, k, &mut places);
             }
         },
     );

@@ -113,19 +113,17 @@ fn the_chunk_length_changes_nothing() {
 fn the_number_of_threads_changes_nothing_but_rounding() {
     let (heads, time) = (1, 8 * 4 * CHUNK + 3);
     let pools = [1, 7].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
-    each(|what, attention| {
-        let config =
-            encodings().into_iter().find(|(name, _)| what.starts_with(&format!("{name}, "))).unwrap().1;
-        let encoding = config.build(Place { key_dim: KEY_DIM, heads, layer: 1 }).unwrap();
-        let attention = LinearAttention { heads, encoding, ..attention };
-        let zero = attention.zero_state(1);
+    let in_threads = |what: &str, attention: &LinearAttention<f64>, sequences: usize| {
+        let what = format!("{what}, {sequences} sequences");
+        let tokens = sequences * time;
+        let zero = attention.zero_state(sequences);
         let positive = |seed, len| normals::<f64>(seed, len).into_iter().map(f64::abs).collect::<Vec<_>>();
         let state = State { s: normals(4, zero.s.len()), z: positive(5, zero.z.len()) };
         let (q, k, v) =
-            (normals(1, time * KEY_DIM), normals(2, time * KEY_DIM), normals(3, time * VALUE_DIM));
+            (normals(1, tokens * KEY_DIM), normals(2, tokens * KEY_DIM), normals(3, tokens * VALUE_DIM));
         let params = params(&*attention.encoding);
         let inputs = Inputs { q: &q, k: &k, v: &v, params: &params, initial: Some(&state) };
-        let (segments, d_out) = (dense(1, time, 5), normals::<f64>(6, time * VALUE_DIM));
+        let (segments, d_out) = (dense(sequences, time, 5), normals::<f64>(6, tokens * VALUE_DIM));
         for mask in [Mask::causal(&segments), Mask::full(&segments)] {
             let run = || {
                 let output = attention.forward(mask, inputs);
@@ -142,6 +140,13 @@ fn the_number_of_threads_changes_nothing_but_rounding() {
             assert_close(&format!("{what}: dz"), &d_many.initial.z, &d_one.initial.z, 1e-8);
             assert_close(&format!("{what}: dparams"), &d_many.params, &d_one.params, 1e-8);
         }
+    };
+    each(|what, attention| {
+        let config =
+            encodings().into_iter().find(|(name, _)| what.starts_with(&format!("{name}, "))).unwrap().1;
+        let encoding = config.build(Place { key_dim: KEY_DIM, heads, layer: 1 }).unwrap();
+        let attention = LinearAttention { heads, encoding, ..attention };
+        [1, 3].iter().for_each(|&sequences| in_threads(what, &attention, sequences));
     });
 }
 

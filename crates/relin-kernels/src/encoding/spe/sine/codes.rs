@@ -42,11 +42,9 @@ impl<R: Lanes> Together<'_, R> {
     pub fn vjp(&self, x: &[R], d_out: &[R], d_x: &mut [R], d_params: &mut [f64]) {
         let (k, r, rows) = (self.key_dim(), self.realizations(), self.rows(x));
         let mut codes = Codes::new(self, rows);
-        let mut d_codes = codes.codes.clone();
-        let mut sums = Sums::new(k, self.bound.config.sines);
+        let mut gradients = CodeGradients::new(self, rows);
         for_each_block(rows, BLOCK, |from, n| {
-            let d_codes = &mut d_codes[..n * k * r];
-            let places = codes.make(self, from, n).chunks(k * r).zip(d_codes.chunks_mut(k * r));
+            let places = codes.make(self, from, n).chunks(k * r).zip(gradients.codes.chunks_mut(k * r));
             for (row, (code, d_code)) in (from..).zip(places) {
                 let x = Mat::strided(&x[row * k..], self.sequences, k, rows * k);
                 let d_out = Mat::strided(&d_out[row * r..], self.sequences, r, rows * r);
@@ -54,9 +52,9 @@ impl<R: Lanes> Together<'_, R> {
                 matmul_strided(d_x, rows * k, Into::Overwrite, d_out, Mat::new(code, k, r).t());
                 product_unpacked(d_code, r, x.t(), d_out);
             }
-            codes.pull_back(self, from, n, d_codes, &mut sums);
+            gradients.pull_back(self, from, n, &codes.u);
         });
-        self.bound.add_parameter_gradients(self.side, self.head, &sums, d_params);
+        self.bound.add_parameter_gradients(self.side, self.head, &gradients.sums, d_params);
     }
 
     fn key_dim(&self) -> usize {
@@ -105,22 +103,47 @@ impl<R: Lanes> Codes<R> {
         }
         codes
     }
+}
 
-    /// From the gradient of the codes last made to the sums for the parameters.
-    fn pull_back(&self, together: &Together<'_, R>, from: usize, n: usize, d_codes: &[R], sums: &mut Sums) {
+/// Gradients of what [`Codes`] holds, and the parameters' sums of all blocks so far.
+struct CodeGradients<R> {
+    /// `[n, K, R]`.
+    codes: Vec<R>,
+    /// `[n, 2·sines + 1, K]`.
+    u: Vec<R>,
+    /// One feature's of `u`, `[n, 2·sines + 1]`.
+    of_feature: Vec<R>,
+    /// Written, and of no use.
+    ones: Vec<R>,
+    sums: Sums,
+}
+
+impl<R: Lanes> CodeGradients<R> {
+    fn new(together: &Together<'_, R>, rows: usize) -> Self {
+        let (k, inner, n) = (together.key_dim(), together.bound.inner_dim, BLOCK.min(rows));
+        let zeros = |of_row| vec![R::ZERO; n * of_row];
+        Self {
+            codes: zeros(k * together.realizations()),
+            u: zeros(inner),
+            of_feature: zeros(inner / k),
+            ones: zeros(k),
+            sums: Sums::new(k, together.bound.config.sines),
+        }
+    }
+
+    /// From `codes` of the `n` rows from row `from` on, whose sines are `u`, to `sums`.
+    fn pull_back(&mut self, together: &Together<'_, R>, from: usize, n: usize, u: &[R]) {
         let (k, r, inner) = (together.key_dim(), together.realizations(), together.bound.inner_dim);
-        let mut d_u = vec![R::ZERO; n * inner];
-        let mut of_feature = vec![R::ZERO; n * inner / k];
+        let (d_u, of_feature) = (&mut self.u[..n * inner], &mut self.of_feature[..n * inner / k]);
         for (d, noise) in together.noise.by_feature.chunks(inner / k * r).enumerate() {
-            let d_code = Mat::strided(&d_codes[d * r..], n, r, k * r);
-            matmul(&mut of_feature, Into::Overwrite, d_code, Mat::new(noise, inner / k, r).t());
-            for (place, d_sine) in d_u.iter_mut().skip(d).step_by(k).zip(&of_feature) {
+            let d_code = Mat::strided(&self.codes[d * r..], n, r, k * r);
+            matmul(of_feature, Into::Overwrite, d_code, Mat::new(noise, inner / k, r).t());
+            for (place, d_sine) in d_u.iter_mut().skip(d).step_by(k).zip(&*of_feature) {
                 *place = *d_sine;
             }
         }
         let phases = together.bound.heads[together.head].phases(together.side);
-        let mut d_ones = vec![R::ZERO; n * k];
-        let position = together.position + from as i64;
-        together.bound.pull_back(phases, position, &self.u[..n * inner], &d_u, &mut d_ones, sums);
+        let (position, d_ones) = (together.position + from as i64, &mut self.ones[..n * k]);
+        together.bound.pull_back(phases, position, &u[..n * inner], d_u, d_ones, &mut self.sums);
     }
 }

@@ -8,7 +8,7 @@ use super::codes::Together;
 use super::{SineSpe, SineSpeConfig, Waves};
 use crate::encoding::spe::phases::Phases;
 use crate::encoding::spe::{NoiseMode, sigmoid, softplus};
-use crate::encoding::{Encoder, Place, Side, encode_one_by_one, vjp_one_by_one};
+use crate::encoding::{Encoder, Place, Side};
 use crate::matmul::{Into, Mat, matmul};
 use crate::simd::{Lanes, dispatch};
 use crate::tiles::weighted_rows;
@@ -227,19 +227,7 @@ impl Sums {
 
 impl<R: Lanes> Encoder<R> for Bound<R> {
     fn encode(&self, side: Side, head: usize, position: i64, x: &[R], out: &mut [R]) {
-        let (bound, k, inner) = (&self.heads[head], self.place.key_dim, self.inner_dim);
-        match &bound.projection {
-            Projection::Noise(noise) => {
-                Together { bound: self, side, head, position, sequences: 1, noise }.encode(x, out);
-            }
-            Projection::Diagonal(a) => {
-                for_each_block(x.len() / k, BLOCK, |from, rows| {
-                    let out = &mut out[from * inner..][..rows * inner];
-                    self.fill(bound.phases(side), position + from as i64, &x[from * k..][..rows * k], out);
-                    out.chunks_mut(inner).for_each(|row| multiply(row, a));
-                });
-            }
-        }
+        self.encode_sequences(side, head, position, 1, x, out);
     }
 
     fn encode_sequences(
@@ -251,12 +239,20 @@ impl<R: Lanes> Encoder<R> for Bound<R> {
         x: &[R],
         out: &mut [R],
     ) {
-        match &self.heads[head].projection {
+        let (bound, k, inner) = (&self.heads[head], self.place.key_dim, self.inner_dim);
+        match &bound.projection {
             Projection::Noise(noise) => {
                 Together { bound: self, side, head, position, sequences, noise }.encode(x, out);
             }
-            Projection::Diagonal(_) => {
-                encode_one_by_one(self, side, head, position, sequences, x, out);
+            Projection::Diagonal(a) => {
+                let rows = (x.len() / k / sequences.max(1)).max(1);
+                for (x, out) in x.chunks(rows * k).zip(out.chunks_mut(rows * inner)) {
+                    for_each_block(x.len() / k, BLOCK, |from, rows| {
+                        let (x, out) = (&x[from * k..][..rows * k], &mut out[from * inner..][..rows * inner]);
+                        self.fill(bound.phases(side), position + from as i64, x, out);
+                        out.chunks_mut(inner).for_each(|row| multiply(row, a));
+                    });
+                }
             }
         }
     }
@@ -332,8 +328,14 @@ impl<R: Lanes> Encoder<R> for Bound<R> {
                 let together = Together { bound: self, side, head, position, sequences, noise };
                 together.vjp(x, d_out, d_x, d_params);
             }
+            // The gradient of a row by itself needs no code, only what Z gives back to its sines.
             _ => {
-                vjp_one_by_one(self, side, head, position, sequences, [x, encoded, d_out], d_x, d_params);
+                let rows = (x.len() / self.place.key_dim / sequences.max(1)).max(1);
+                let [of_x, of_out] = [self.place.key_dim, self.encoded_dim].map(|width| rows * width);
+                let places = x.chunks(of_x).zip(encoded.chunks(of_out)).zip(d_out.chunks(of_out));
+                for (((x, encoded), d_out), d_x) in places.zip(d_x.chunks_mut(of_x)) {
+                    self.vjp(side, head, position, x, encoded, d_out, d_x, d_params);
+                }
             }
         }
     }
