@@ -11,7 +11,11 @@ const BLOCK: usize = 8192;
 /// Adam with decoupled weight decay.
 ///
 /// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
-/// `θ ← θ − lr (m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε) + λ θ)`.
+/// `ρ = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)`, `θ ← θ − lr (ρ + λ θ)`.
+///
+/// `ρ` is between −1 and 1, as far as gradients agree in their signs: with gradients that are noise alone it is not 0 but about
+/// `√((1 − β₁)/(1 + β₁))`, a random walk. [`squared`](Self::squared) takes `ρ |ρ|` in its place, which is nearly the same where
+/// gradients agree, and far shorter where they do not.
 ///
 /// # Reference
 /// I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2; their η α is `lr`, and
@@ -28,6 +32,8 @@ pub struct AdamW {
     pub eps: f64,
     /// λ.
     pub weight_decay: f64,
+    /// Whether steps are `ρ |ρ|` instead of `ρ`.
+    pub squared: bool,
 }
 
 impl AdamW {
@@ -76,6 +82,8 @@ struct Update<R> {
     beta2: R,
     one_minus_beta2: R,
     step: R,
+    squared: bool,
+    inverse_correction: R,
     inverse_root_correction: R,
     eps: R,
     decay: R,
@@ -92,6 +100,8 @@ impl<R: Real> Update<R> {
             beta2: real(adamw.beta2),
             one_minus_beta2: real(1.0 - adamw.beta2),
             step: real(adamw.lr / correction(adamw.beta1)),
+            squared: adamw.squared,
+            inverse_correction: real(1.0 / correction(adamw.beta1)),
             inverse_root_correction: real(1.0 / correction(adamw.beta2).sqrt()),
             eps: real(adamw.eps),
             decay: real(adamw.lr * adamw.weight_decay),
@@ -103,7 +113,11 @@ impl<R: Real> Update<R> {
         let g = gradient * self.gradient_scale;
         let m = self.beta1 * *first + self.one_minus_beta1 * g;
         let v = self.beta2 * *second + self.one_minus_beta2 * (g * g);
-        let adam = self.step * m / (v.sqrt() * self.inverse_root_correction + self.eps);
+        let deviation = v.sqrt() * self.inverse_root_correction + self.eps;
+        let mut adam = self.step * m / deviation;
+        if self.squared {
+            adam = adam * (self.inverse_correction * m / deviation).abs();
+        }
         // Not θ (1 − lr λ): in f32 that factor would lose most digits of lr λ.
         *parameter -= adam + self.decay * *parameter;
         (*first, *second) = (m, v);
@@ -146,7 +160,8 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, convert, normals};
 
-    const ADAMW: AdamW = AdamW { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.5 };
+    const ADAMW: AdamW =
+        AdamW { lr: 0.1, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.5, squared: false };
 
     /// By hand, θ = 1 and g = 2, then g = −1. Step 1: m = 0.2, v = 0.04; both corrected give ratio 1, so
     /// θ = 1 − 0.1 (1 + 0.5) = 0.85. Step 2: m = 0.18 − 0.1 = 0.08, v = 0.0396 + 0.01 = 0.0496;
@@ -161,16 +176,45 @@ mod tests {
         assert!((p[0] - 0.780_829_7).abs() < 1e-6, "{p:?}");
     }
 
-    fn naive_step(p: &mut f64, g: f64, m: &mut f64, v: &mut f64, t: i32) {
-        *m = ADAMW.beta1 * *m + (1.0 - ADAMW.beta1) * g;
-        *v = ADAMW.beta2 * *v + (1.0 - ADAMW.beta2) * g * g;
-        let (m_hat, v_hat) = (*m / (1.0 - ADAMW.beta1.powi(t)), *v / (1.0 - ADAMW.beta2.powi(t)));
-        *p -= ADAMW.lr * (m_hat / (v_hat.sqrt() + ADAMW.eps) + ADAMW.weight_decay * *p);
+    /// By hand, the two steps above: ratios 1 and 0.266703, θ = 0.85 and 0.85 − 0.1 (0.071130 + 0.425) = 0.800387. A gradient
+    /// whose sign alternates leads nowhere.
+    #[test]
+    fn squared_steps_by_hand() {
+        let squared = AdamW { squared: true, ..ADAMW };
+        let (mut p, mut m, mut v) = ([1.0f64], [0.0], [0.0]);
+        squared.step(&mut p, &[2.0], &mut m, &mut v, 1, 1.0);
+        assert!((p[0] - 0.85).abs() < 1e-8, "{p:?}");
+        squared.step(&mut p, &[-1.0], &mut m, &mut v, 2, 1.0);
+        assert!((p[0] - 0.800_387).abs() < 1e-6, "{p:?}");
+        let way = |squared: bool, gradient: fn(u64) -> f64| {
+            let adamw = AdamW { weight_decay: 0.0, squared, ..ADAMW };
+            let (mut p, mut m, mut v, mut way) = ([0.0], [0.0], [0.0], 0.0);
+            for t in 1..=100 {
+                let before = p[0];
+                adamw.step(&mut p, &[gradient(t)], &mut m, &mut v, t, 1.0);
+                way += if t > 50 { f64::abs(p[0] - before) } else { 0.0 };
+            }
+            way
+        };
+        let (steady, alternating): (fn(u64) -> f64, fn(u64) -> f64) =
+            (|_| 3.0, |t| [1.0, -1.0][t as usize % 2]);
+        assert!((way(true, steady) - 5.0).abs() < 1e-6 && (way(false, steady) - 5.0).abs() < 1e-6);
+        assert!(way(false, alternating) > 0.2 && way(true, alternating) < 0.02);
+    }
+
+    fn naive_step(adamw: &AdamW, p: &mut f64, g: f64, m: &mut f64, v: &mut f64, t: i32) {
+        *m = adamw.beta1 * *m + (1.0 - adamw.beta1) * g;
+        *v = adamw.beta2 * *v + (1.0 - adamw.beta2) * g * g;
+        let (m_hat, v_hat) = (*m / (1.0 - adamw.beta1.powi(t)), *v / (1.0 - adamw.beta2.powi(t)));
+        let ratio = m_hat / (v_hat.sqrt() + adamw.eps);
+        let step = if adamw.squared { ratio * ratio.abs() } else { ratio };
+        *p -= adamw.lr * (step + adamw.weight_decay * *p);
     }
 
     #[test]
     fn matches_the_scalar_equations_over_many_steps() {
-        for n in [0, 1, 33, 20_000] {
+        for (n, squared) in [0, 1, 33, 20_000].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+            let adamw = AdamW { squared, ..ADAMW };
             let mut p = normals::<f64>(1, n);
             let (mut m, mut v) = (vec![0.0; n], vec![0.0; n]);
             let mut expected = p.clone();
@@ -179,10 +223,10 @@ mod tests {
             let (mut nm, mut nv) = (vec![0.0f32; n], vec![0.0f32; n]);
             for t in 1..=20 {
                 let g = normals::<f64>(1 + t, n);
-                ADAMW.step(&mut p, &g, &mut m, &mut v, t, 0.25);
-                ADAMW.step(&mut narrow, &convert::<f64, f32>(&g), &mut nm, &mut nv, t, 0.25);
+                adamw.step(&mut p, &g, &mut m, &mut v, t, 0.25);
+                adamw.step(&mut narrow, &convert::<f64, f32>(&g), &mut nm, &mut nv, t, 0.25);
                 for i in 0..n {
-                    naive_step(&mut expected[i], 0.25 * g[i], &mut em[i], &mut ev[i], t as i32);
+                    naive_step(&adamw, &mut expected[i], 0.25 * g[i], &mut em[i], &mut ev[i], t as i32);
                 }
             }
             assert_close("f64", &p, &expected, 1e-13);

@@ -172,11 +172,12 @@ impl<R: Lanes> Encoding<R> for Grid<R> {
 
     /// `axes`: those of the first axis, then those of the second, and so on, end to end.
     fn parameters(&self) -> Vec<Parameter> {
-        let own = self.axes.iter().flat_map(|axis| axis.parameters());
-        let init: Vec<f64> = own.flat_map(|parameter| parameter.init).collect();
+        let own: Vec<Parameter> = self.axes.iter().flat_map(|axis| axis.parameters()).collect();
+        let multiplies_position = own.iter().all(|parameter| parameter.multiplies_position);
+        let init: Vec<f64> = own.into_iter().flat_map(|parameter| parameter.init).collect();
         match init.len() {
             0 => Vec::new(),
-            len => vec![Parameter { name: "axes", shape: vec![1, len], init }],
+            len => vec![Parameter { name: "axes", shape: vec![1, len], init, multiplies_position }],
         }
     }
 

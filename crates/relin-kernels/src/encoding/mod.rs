@@ -126,6 +126,8 @@ pub struct Parameter {
     pub shape: Vec<usize>,
     /// Initial value, row-major.
     pub init: Vec<f64>,
+    /// Whether the position multiplies it as it stands, as it does angles: what a change of it does grows with the lag.
+    pub multiplies_position: bool,
 }
 
 impl Parameter {

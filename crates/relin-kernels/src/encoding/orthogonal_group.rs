@@ -319,7 +319,8 @@ impl<R: Real> Encoding<R> for OrthogonalGroup {
             GroupBasis::Cayley => (self.block as f64).powf(-0.5),
         };
         let init = (0..self.basis_len() as u64).map(|i| scale * rng.normal(i)).collect();
-        parameters.push(Parameter { name: "basis", shape: vec![1, self.basis_len()], init });
+        let shape = vec![1, self.basis_len()];
+        parameters.push(Parameter { name: "basis", shape, init, multiplies_position: false });
         parameters
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::Recipe;
+use super::{Recipe, former};
 use crate::hexadecimal::hexadecimal;
 
 /// Keys that watch or store a run without deciding its result, and those that follow from the data.
@@ -24,9 +24,10 @@ const IGNORED: [&str; 12] = [
     "data.skip_bad_rows",
 ];
 
-/// Of the values that are not the default ones, so that a key that is added later leaves former runs what they are.
+/// Of the values that are not the usual ones, so that a key that is added later leaves former runs what they are.
 pub(super) fn fingerprint(recipe: &Recipe) -> String {
-    let (mut values, usual) = (essence(recipe), essence(&Recipe::default()));
+    let (mut values, mut usual) = (essence(recipe), essence(&Recipe::default()));
+    usual.extend(former::values());
     values.retain(|key, value| usual.get(key) != Some(value));
     let canonical = serde_json::to_vec(&values).unwrap_or_default();
     hexadecimal(&Sha256::digest(canonical))

@@ -18,6 +18,7 @@ mod check;
 mod data;
 mod error;
 mod fingerprint;
+mod former;
 mod model;
 mod music;
 mod overrides;
@@ -43,7 +44,7 @@ pub use overrides::Override;
 pub use position::{ABSOLUTE_PRESETS, BIAS_PRESETS, CrossPosition, Position};
 pub use probe::{ProbeConfig, ProbeKind};
 pub use source_text::SourceText;
-pub use train::{Schedule, TrainConfig};
+pub use train::{AngleOptimizer, Schedule, TrainConfig};
 
 use crate::data::{ListOpsTokens, Marks};
 

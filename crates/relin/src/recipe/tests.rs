@@ -179,6 +179,15 @@ fn a_fingerprint_is_made_of_what_differs_from_the_defaults() {
     }
 }
 
+/// As a build saved it that knew no such key: its states are still those of the same run, said in full.
+#[test]
+fn a_key_whose_default_is_new_can_say_what_was() {
+    let former = ["train.steps=1", "train.warmup_steps=0", "train.angle_optimizer=adamw"];
+    let print = |sets: &[&str]| read("", sets).unwrap().fingerprint();
+    assert_eq!(print(&former), "cf1b94144a3f829519e576c9b6750ba31b186ec725b7cf9008e88e27436ee04d");
+    assert_ne!(print(&former[..2]), print(&former));
+}
+
 #[test]
 fn overrides_win_over_the_file_and_the_last_one_wins() {
     let recipe =

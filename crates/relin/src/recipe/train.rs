@@ -24,6 +24,8 @@ pub struct TrainConfig {
     /// of them steer every score, and at the rate of all others they hardly leave where they began: 10 was better than 1
     /// wherever both were tried (docs/results/tinyshakespeare.md, the study `learnable`).
     pub position_learning_rate_ratio: f64,
+    /// How those of them are updated that the position multiplies: angles.
+    pub angle_optimizer: AngleOptimizer,
     /// Updates over which the learning rate rises linearly.
     pub warmup_steps: usize,
     /// The learning rate after that.
@@ -70,6 +72,7 @@ impl Default for TrainConfig {
             learning_rate: 1e-3,
             min_learning_rate_ratio: 0.1,
             position_learning_rate_ratio: 10.0,
+            angle_optimizer: AngleOptimizer::AdamwSquared,
             warmup_steps: 100,
             schedule: Schedule::Cosine,
             weight_decay: 0.1,
@@ -89,6 +92,21 @@ impl Default for TrainConfig {
             seed: 0,
         }
     }
+}
+
+/// How parameters are updated that the position multiplies.
+///
+/// What a change of an angle does grows with the lag. Steps that are mostly noise, which text hardly notices, whose lags are
+/// short, undo what an encoder of 784 pixels has learned (docs/results/angles.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AngleOptimizer {
+    /// As all other parameters.
+    Adamw,
+    /// AdamW whose mean gradient reaches back 100 updates (β₁ = 0.99, or `train.beta1` if that is more), and whose steps are
+    /// [squared](relin_kernels::adamw::AdamW::squared), at three times the learning rate: long where gradients agree, and
+    /// hardly any where they are noise.
+    AdamwSquared,
 }
 
 /// The learning rate after the warm-up, with `p = (step − warmup) / (steps − warmup)` and `m` the final share.

@@ -40,7 +40,7 @@ pub fn standing(folder: &Path, recipe: &Recipe, resume: Resume) -> Result<Standi
     if !stated.is_file() {
         return Ok(Standing::Free);
     }
-    let there = Recipe::read(&stated, &[])
+    let there = Recipe::read_recorded(&stated)
         .map_err(|source| RunlogError::UnreadableRun { folder: folder.into(), source })?;
     let done = finished(folder)?;
     if there.fingerprint() == recipe.fingerprint() {
@@ -99,6 +99,15 @@ mod tests {
         let refusal = find(&other, Resume::Auto).unwrap_err().to_string();
         assert!(refusal.contains("an unfinished") && refusal.contains("train.seed: 0, 1"), "{refusal}");
         assert_eq!(find(&other, Resume::None).unwrap(), Standing::Free);
+
+        // As a build wrote it that did not know the key, when another default held in effect.
+        let text = resolved.to_toml().unwrap();
+        let before_the_key = text.replace("angle_optimizer = \"adamw-squared\"\n", "");
+        assert_ne!(before_the_key, text);
+        std::fs::write(path.join(RECIPE_FILE), before_the_key).unwrap();
+        let refusal = find(&mine, Resume::Auto).unwrap_err().to_string();
+        assert!(refusal.contains("train.angle_optimizer: \"adamw\", \"adamw-squared\""), "{refusal}");
+        std::fs::write(path.join(RECIPE_FILE), text).unwrap();
 
         MetricsLog::create(&path.join(METRICS_FILE)).unwrap().write(&Event::Done(done())).unwrap();
         assert_eq!(find(&mine, Resume::Auto).unwrap(), Standing::Finished(done()));

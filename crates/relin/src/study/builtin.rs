@@ -17,6 +17,7 @@ macro_rules! builtin {
 
 /// Every study in `studies/`, by the name of its file.
 pub const BUILTIN_STUDIES: &[BuiltinStudy] = builtin![
+    "angles",
     "basis",
     "classifiers",
     "efficiency",

@@ -252,7 +252,7 @@ fn parse(path: &Path, line: usize, bytes: &[u8]) -> Result<Row, StudyError> {
 /// default values, and a default that was changed must not make a run another.
 fn known_today(mut row: Row) -> Row {
     if let Some(recipe) = &row.recipe {
-        let recipe = Recipe::deserialize(recipe);
+        let recipe = Recipe::from_recorded_json(recipe);
         row.run = recipe.map_or_else(|_| String::new(), |recipe| training(&recipe));
     }
     row
@@ -266,6 +266,7 @@ fn checksum(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::AngleOptimizer;
 
     fn row(run: &str) -> Row {
         Row {
@@ -307,9 +308,15 @@ mod tests {
         let stated = serde_json::to_value(&recipe).unwrap();
         ledger.append(Row { recipe: Some(stated), ..row("of former defaults") }).unwrap();
         ledger.append(Row { recipe: Some(serde_json::json!({ "forgotten": 1 })), ..row("b") }).unwrap();
+        let mut before_the_key = serde_json::to_value(&recipe).unwrap();
+        before_the_key["train"].as_object_mut().unwrap().remove("angle_optimizer").unwrap();
+        ledger.append(Row { recipe: Some(before_the_key), seed: 7, ..row("c") }).unwrap();
         let again = Ledger::open(folder.path()).unwrap();
-        assert!(again.row(&training(&recipe)).is_some());
-        assert_eq!((again.row("of former defaults"), again.row("b"), again.rows().len()), (None, None, 2));
+        assert_eq!(again.row(&training(&recipe)).unwrap().seed, 0);
+        let mut then = recipe;
+        then.train.angle_optimizer = AngleOptimizer::Adamw;
+        assert_eq!(again.row(&training(&then)).unwrap().seed, 7);
+        assert_eq!((again.row("of former defaults"), again.row("b"), again.rows().len()), (None, None, 3));
     }
 
     #[test]

@@ -1,11 +1,19 @@
 //! One update of a model: gradients summed over micro-batches, clipped, and applied by AdamW.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Gradients;
 use relin_kernels::adamw::{AdamW, clip_factor, global_norm};
+use relin_kernels::encoding::Parameter;
 
-use crate::model::{Site, for_each_parameter, gradients, is_of_an_encoding, map_parameters};
-use crate::recipe::TrainConfig;
+use crate::model::{Network, Site, for_each_parameter, gradients, is_of_an_encoding, map_parameters};
+use crate::recipe::{AngleOptimizer, TrainConfig};
+
+/// Decay of the mean of gradients whose steps are squared: a mean of few is mostly noise.
+const SQUARED_BETA1: f64 = 0.99;
+/// Squared steps are shorter: three times the learning rate was the best of 1, 3 and 10 (docs/results/angles.md).
+const SQUARED_LEARNING_RATE: f64 = 3.0;
 
 /// AdamW with its moments, one pair of arrays for each parameter in the model's order.
 #[derive(Clone, Debug)]
@@ -18,8 +26,17 @@ pub struct Optimizer {
     pub second: Vec<Vec<f32>>,
     /// Updates made.
     pub updates: u64,
+    parts: Vec<Vec<Part>>,
     sums: Vec<Vec<f32>>,
     micro_batches: usize,
+}
+
+/// Elements of a flat parameter that are updated alike.
+#[derive(Clone, Debug)]
+struct Part {
+    range: Range<usize>,
+    of_an_encoding: bool,
+    multiplies_position: bool,
 }
 
 /// Why no update was made.
@@ -31,13 +48,21 @@ pub struct NotFinite {
 
 impl Optimizer {
     /// For a model, with zero moments.
-    pub fn new<M: Module>(model: &M) -> Self {
-        let (mut sites, mut zeros) = (Vec::new(), Vec::new());
+    pub fn new<M: Network>(model: &M) -> Self {
+        let mut encodings = model.encoding_parameters().into_iter();
+        let (mut sites, mut zeros, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for_each_parameter(model, |site, values| {
             sites.push(site.clone());
+            parts.push(match is_of_an_encoding(&site.name) {
+                true => Part::of_encoding(&encodings.next().unwrap_or_default()),
+                false => {
+                    vec![Part { range: 0..values.len(), of_an_encoding: false, multiplies_position: false }]
+                }
+            });
             zeros.push(vec![0.0; values.len()]);
         });
-        Self { sites, first: zeros.clone(), second: zeros, updates: 0, sums: Vec::new(), micro_batches: 0 }
+        let (first, second) = (zeros.clone(), zeros);
+        Self { sites, first, second, updates: 0, parts, sums: Vec::new(), micro_batches: 0 }
     }
 
     /// Adds the gradients of a micro-batch.
@@ -78,18 +103,42 @@ impl Optimizer {
         self.updates += 1;
         let mut at = 0;
         Ok(map_parameters(model, |site, mut values| {
-            let ratio = if is_of_an_encoding(&site.name) { config.position_learning_rate_ratio } else { 1.0 };
-            let adamw = AdamW {
-                lr: ratio * lr,
-                beta1: config.beta1,
-                beta2: config.beta2,
-                eps: config.eps,
-                weight_decay: if site.shape.len() > 1 { config.weight_decay } else { 0.0 },
-            };
-            let (first, second) = (&mut self.first[at], &mut self.second[at]);
-            adamw.step(&mut values, &sums[at], first, second, self.updates, scale);
+            for part in &self.parts[at] {
+                let range = part.range.clone();
+                let gradients = &sums[at][range.clone()];
+                let (first, second) =
+                    (&mut self.first[at][range.clone()], &mut self.second[at][range.clone()]);
+                let adamw = part.adamw(config, lr, site.shape.len() > 1);
+                adamw.step(&mut values[range], gradients, first, second, self.updates, scale);
+            }
             at += 1;
             values
         }))
+    }
+}
+
+impl Part {
+    fn of_encoding(parameters: &[Parameter]) -> Vec<Self> {
+        let mut end = 0;
+        let part = |parameter: &Parameter| {
+            let start = end;
+            end += parameter.len();
+            let multiplies_position = parameter.multiplies_position;
+            Self { range: start..end, of_an_encoding: true, multiplies_position }
+        };
+        parameters.iter().map(part).collect()
+    }
+
+    fn adamw(&self, config: &TrainConfig, lr: f64, decays: bool) -> AdamW {
+        let squared = self.multiplies_position && config.angle_optimizer == AngleOptimizer::AdamwSquared;
+        let ratio = if self.of_an_encoding { config.position_learning_rate_ratio } else { 1.0 };
+        AdamW {
+            lr: lr * ratio * if squared { SQUARED_LEARNING_RATE } else { 1.0 },
+            beta1: if squared { config.beta1.max(SQUARED_BETA1) } else { config.beta1 },
+            beta2: config.beta2,
+            eps: config.eps,
+            weight_decay: if decays { config.weight_decay } else { 0.0 },
+            squared,
+        }
     }
 }

@@ -31,6 +31,7 @@ steps = 120
 batch_size = 8
 learning_rate = 1e-2
 position_learning_rate_ratio = 1.0
+angle_optimizer = "adamw"
 warmup_steps = 20
 beta2 = 0.99
 eval_every = 0

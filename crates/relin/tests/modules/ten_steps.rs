@@ -38,6 +38,7 @@ steps = 10
 batch_size = 4
 learning_rate = 0.01
 position_learning_rate_ratio = 1.0
+angle_optimizer = "adamw"
 warmup_steps = 2
 log_every = 1
 eval_every = 0

@@ -87,7 +87,7 @@ impl<R: Real> Bias<R> for Shaw {
         let bound = (6.0 / (rows + k) as f64).sqrt();
         let rng = Rng::new(self.config.seed, (self.place.layer as u64) << 32 | 6);
         let init = (0..(rows * k) as u64).map(|i| bound * (2.0 * rng.uniform(i) - 1.0)).collect();
-        vec![Parameter { name: "vectors", shape: vec![1, rows, k], init }]
+        vec![Parameter { name: "vectors", shape: vec![1, rows, k], init, multiplies_position: false }]
     }
 
     fn at(&self, params: &[R], _head: usize, q: &[R], lag: i64) -> R {

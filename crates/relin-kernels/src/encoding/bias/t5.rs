@@ -92,7 +92,7 @@ impl<R: Real> Bias<R> for T5 {
         let rng = Rng::new(self.config.seed, (self.place.layer as u64) << 32 | 7);
         let len = (self.place.heads * self.config.buckets) as u64;
         let init = (0..len).map(|i| (self.place.heads as f64).powf(-0.5) * rng.normal(i)).collect();
-        vec![Parameter { name: "table", shape, init }]
+        vec![Parameter { name: "table", shape, init, multiplies_position: false }]
     }
 
     fn at(&self, params: &[R], head: usize, _q: &[R], lag: i64) -> R {

@@ -192,11 +192,13 @@ impl<R: Real> Encoding<R> for Lrpe {
         let mut parameters = Vec::new();
         if self.config.learn_theta {
             let shape = vec![sharers, self.initial_theta.len() / sharers];
-            parameters.push(Parameter { name: "theta", shape, init: self.initial_theta.clone() });
+            let init = self.initial_theta.clone();
+            parameters.push(Parameter { name: "theta", shape, init, multiplies_position: true });
         }
         if self.config.learn_basis {
             let shape = vec![sharers, self.config.reflections, self.key_dim];
-            parameters.push(Parameter { name: "reflections", shape, init: self.initial_reflections.clone() });
+            let init = self.initial_reflections.clone();
+            parameters.push(Parameter { name: "reflections", shape, init, multiplies_position: false });
         }
         parameters
     }

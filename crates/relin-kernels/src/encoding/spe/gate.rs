@@ -40,7 +40,7 @@ impl Gates {
 /// The parameter itself; standard normal at first, as in the reference.
 pub(super) fn parameter(heads: usize, k: usize, draw: impl Fn(usize, usize) -> Vec<f64>) -> Parameter {
     let init = (0..heads * k).flat_map(|at| draw(at / k, at % k)).collect();
-    Parameter { name: "gates", shape: vec![heads, k], init }
+    Parameter { name: "gates", shape: vec![heads, k], init, multiplies_position: false }
 }
 
 /// Raw gates of the authors' JAX code as ours: there g weighs the positional part, in PyTorch and here the other

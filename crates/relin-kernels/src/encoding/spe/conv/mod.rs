@@ -206,7 +206,7 @@ impl<R: Real> Encoding<R> for ConvSpe {
                 |at: usize| code.initial_uniform(at / k, at % k, 2 * taps)[which * taps..][..taps].to_vec();
             let init = (0..heads * k).flat_map(row).map(|w| w / (taps as f64 / 2.0).sqrt()).collect();
             let axes = vec![self.config.kernel_size; self.lattice.axes()];
-            Parameter { name, shape: [vec![heads, k], axes].concat(), init }
+            Parameter { name, shape: [vec![heads, k], axes].concat(), init, multiplies_position: false }
         };
         let mut parameters = vec![filters("query_filters", 0), filters("key_filters", 1)];
         if self.config.gated {

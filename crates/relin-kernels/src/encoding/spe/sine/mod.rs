@@ -248,6 +248,7 @@ impl<R: Lanes> Encoding<R> for SineSpe {
             name,
             shape: vec![heads, k, sines],
             init: (0..heads * k).flat_map(|at| values(at / k, at % k)).collect(),
+            multiplies_position: false,
         };
         let mut parameters = vec![
             all("freqs", &|head, d| {
