@@ -101,7 +101,8 @@ fn options_out_of_range_are_refused() {
 fn a_folder_of_another_recipe_is_not_overwritten() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path().join("run")).unwrap();
-    bench.write("run/recipe.toml", "[train]\nseed = 5\n");
+    // Recorded recipes are complete: one without this key is of a build that did not know it.
+    bench.write("run/recipe.toml", "[train]\nseed = 5\nangle_optimizer = \"adamw-squared\"\n");
     let done = r#"{"event":"done","run":"x","steps":7,"train_loss":1.0,"valid_loss":1.0,"tokens_per_second":1.0,"seconds":1.0,"parameters":1}"#;
     bench.write("run/metrics.jsonl", &format!("{done}\n"));
     let words = ["a finished run of another recipe", "--out", "train.seed: 5"];

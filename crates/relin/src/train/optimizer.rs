@@ -12,7 +12,7 @@ use crate::recipe::{AngleOptimizer, TrainConfig};
 
 /// Decay of the mean of gradients whose steps are squared: a mean of few is mostly noise.
 const SQUARED_BETA1: f64 = 0.99;
-/// Squared steps are shorter: three times the learning rate was the best of 1, 3 and 10 (docs/results/angles.md).
+/// Squared steps are shorter: what texts gain by them wants three times the learning rate (docs/results/angles.md).
 const SQUARED_LEARNING_RATE: f64 = 3.0;
 
 /// AdamW with its moments, one pair of arrays for each parameter in the model's order.
@@ -140,5 +140,38 @@ impl Part {
             weight_decay: if decays { config.weight_decay } else { 0.0 },
             squared,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relin_kernels::encoding::{Encoding, EncodingConfig, LrpeConfig, Place};
+
+    use super::*;
+
+    #[test]
+    fn angles_alone_take_squared_steps() {
+        let learned = LrpeConfig { learn_theta: true, learn_basis: true, ..LrpeConfig::default() };
+        let encoding =
+            EncodingConfig::Lrpe(learned).build::<f32>(Place { key_dim: 8, heads: 2, layer: 0 }).unwrap();
+        let parameters = encoding.parameters();
+        let names: Vec<_> = parameters.iter().map(|parameter| parameter.name).collect();
+        assert_eq!(names, ["theta", "reflections"]);
+        let [angles, reflections] = &Part::of_encoding(&parameters)[..] else { panic!("two parts") };
+        let end = angles.range.end + parameters[1].len();
+        assert_eq!(
+            (angles.range.clone(), reflections.range.clone()),
+            (0..parameters[0].len(), angles.range.end..end)
+        );
+
+        let usual = TrainConfig { beta1: 0.9, ..TrainConfig::default() };
+        let of = |part: &Part, config: &TrainConfig| {
+            let AdamW { lr, beta1, squared, .. } = part.adamw(config, 0.5, false);
+            (lr, beta1, squared)
+        };
+        assert_eq!(of(angles, &usual), (15.0, 0.99, true));
+        assert_eq!(of(reflections, &usual), (5.0, 0.9, false));
+        let former = TrainConfig { angle_optimizer: AngleOptimizer::Adamw, ..usual };
+        assert_eq!(of(angles, &former), of(reflections, &former));
     }
 }
