@@ -145,7 +145,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use relin_kernels::encoding::{Encoding, EncodingConfig, LrpeConfig, Place};
+    use relin_kernels::encoding::{EncodingConfig, LrpeConfig, Place};
 
     use super::*;
 
