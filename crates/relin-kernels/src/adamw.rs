@@ -13,8 +13,8 @@ const BLOCK: usize = 8192;
 /// `m ← β₁ m + (1 − β₁) g`, `v ← β₂ v + (1 − β₂) g²`,
 /// `ρ = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)`, `θ ← θ − lr (ρ + λ θ)`.
 ///
-/// `ρ` is between −1 and 1, as far as gradients agree in their signs: with gradients that are noise alone it is not 0 but about
-/// `√((1 − β₁)/(1 + β₁))`, a random walk. [`squared`](Self::squared) takes `ρ |ρ|` in its place, which is nearly the same where
+/// `ρ` is ±1 where gradients are equal, and with gradients that are noise alone not 0 but about `√((1 − β₁)/(1 + β₁))`, a
+/// random walk. It is bounded if `β₁² < β₂`, by 1 if `β₁ = β₂`. [`squared`](Self::squared) takes `ρ |ρ|` in its place, which is nearly the same where
 /// gradients agree, and far shorter where they do not.
 ///
 /// # Reference

@@ -21,8 +21,8 @@ pub struct TrainConfig {
     /// Final learning rate of `cosine` and `linear`, as a share of the peak.
     pub min_learning_rate_ratio: f64,
     /// Learning rate of the encodings' own parameters (angles, reflections, ...), as a multiple of that of all others. Few
-    /// of them steer every score, and at the rate of all others they hardly leave where they began: 10 was better than 1
-    /// wherever both were tried (docs/results/tinyshakespeare.md, the study `learnable`).
+    /// of them steer every score, and at the rate of all others they hardly leave where they began: 10 was better than 1 for
+    /// texts (the studies `learnable` and `angles`).
     pub position_learning_rate_ratio: f64,
     /// How those of them are updated that the position multiplies: angles.
     pub angle_optimizer: AngleOptimizer,
