@@ -103,7 +103,7 @@ impl Default for TrainConfig {
 pub enum AngleOptimizer {
     /// As all other parameters.
     Adamw,
-    /// AdamW whose mean gradient reaches back 100 updates (β₁ = 0.99, or `train.beta1` if that is more), and whose steps are
+    /// AdamW whose means reach back 100 updates (β₁ and β₂ are 0.99, or as in `[train]` if that is more), and whose steps are
     /// [squared](relin_kernels::adamw::AdamW::squared), at three times the learning rate: long where gradients agree, and
     /// hardly any where they are noise.
     AdamwSquared,

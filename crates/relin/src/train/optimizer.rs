@@ -10,8 +10,9 @@ use relin_kernels::encoding::Parameter;
 use crate::model::{Network, Site, for_each_parameter, gradients, is_of_an_encoding, map_parameters};
 use crate::recipe::{AngleOptimizer, TrainConfig};
 
-/// Decay of the mean of gradients whose steps are squared: a mean of few is mostly noise.
-const SQUARED_BETA1: f64 = 0.99;
+/// Least decay of both means where steps are squared. A mean of few gradients is mostly noise; and a mean of squares that forgot
+/// sooner would let the step grow without bound whenever gradients shrink.
+const SQUARED_BETA: f64 = 0.99;
 /// Squared steps are shorter: what texts gain by them wants three times the learning rate (docs/results/angles.md).
 const SQUARED_LEARNING_RATE: f64 = 3.0;
 
@@ -134,8 +135,8 @@ impl Part {
         let ratio = if self.of_an_encoding { config.position_learning_rate_ratio } else { 1.0 };
         AdamW {
             lr: lr * ratio * if squared { SQUARED_LEARNING_RATE } else { 1.0 },
-            beta1: if squared { config.beta1.max(SQUARED_BETA1) } else { config.beta1 },
-            beta2: config.beta2,
+            beta1: if squared { config.beta1.max(SQUARED_BETA) } else { config.beta1 },
+            beta2: if squared { config.beta2.max(config.beta1).max(SQUARED_BETA) } else { config.beta2 },
             eps: config.eps,
             weight_decay: if decays { config.weight_decay } else { 0.0 },
             squared,
@@ -164,13 +165,13 @@ mod tests {
             (0..parameters[0].len(), angles.range.end..end)
         );
 
-        let usual = TrainConfig { beta1: 0.9, ..TrainConfig::default() };
+        let usual = TrainConfig { beta1: 0.9, beta2: 0.95, ..TrainConfig::default() };
         let of = |part: &Part, config: &TrainConfig| {
-            let AdamW { lr, beta1, squared, .. } = part.adamw(config, 0.5, false);
-            (lr, beta1, squared)
+            let AdamW { lr, beta1, beta2, squared, .. } = part.adamw(config, 0.5, false);
+            (lr, beta1, beta2, squared)
         };
-        assert_eq!(of(angles, &usual), (15.0, 0.99, true));
-        assert_eq!(of(reflections, &usual), (5.0, 0.9, false));
+        assert_eq!(of(angles, &usual), (15.0, 0.99, 0.99, true));
+        assert_eq!(of(reflections, &usual), (5.0, 0.9, 0.95, false));
         let former = TrainConfig { angle_optimizer: AngleOptimizer::Adamw, ..usual };
         assert_eq!(of(angles, &former), of(reflections, &former));
     }
